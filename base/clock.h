@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Time. clock_ns() is CLOCK_MONOTONIC (about 40 ns a call); clock_ticks() is the
+ * core's constant-rate counter (about 20 ns), for one stamp per batch. Any thread.
+ */
+#pragma once
+
+#include "base/base.h"
+
+/* Nanoseconds of CLOCK_MONOTONIC. */
+uint64_t clock_ns(void);
+
+#if defined(__x86_64__)
+static inline uint64_t clock_ticks(void)
+{
+	return __builtin_ia32_rdtsc();
+}
+#else
+static inline uint64_t clock_ticks(void)
+{
+	uint64_t v;
+
+	__asm__ volatile("mrs %0, cntvct_el0" : "=r"(v));
+	return v;
+}
+#endif
+
+/* Ticks per second; measured once, over 2 ms, by the first caller. Any thread. */
+uint64_t clock_ticks_per_s(void);
+
+/* Conversions round down and are exact to 1 in 2^24 over 200 days. */
+uint64_t clock_ticks_to_ns(uint64_t ticks);
+uint64_t clock_ns_to_ticks(uint64_t ns);

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Descriptors: scope-owned ones, whole reads and writes, Unix sockets, and
+ * passing descriptors over them. Cold path; may block; any thread.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/base.h"
+
+/* For CLEANUP: closes *@fd if it is not negative. */
+void fd_cleanup(int *fd);
+/* Closes @fd if it is not negative. Keeps errno. Return: -1, to store back. */
+int fd_close(int fd);
+/* Return: the descriptor in *@fd, which becomes -1. */
+int fd_steal(int *fd);
+
+/* All of @len bytes at the file position. Return: 0; -errno; -EPIPE at an early end (read). */
+int fd_write_all(int fd, const void *buf, size_t len);
+int fd_read_all(int fd, void *buf, size_t len);
+
+/* Whole content of @path, NUL-terminated, at most @max_b. Ownership: caller frees *ret_text.
+ * Return: length; -errno; -EFBIG. */
+ssize_t fd_read_file(int fd, size_t max_b, char **ret_text);
+
+/* The longest socket path that a sockaddr_un takes, without its NUL. */
+#define FD_SOCKET_PATH_MAX 107
+
+/* A listening stream socket at @path with permission bits @mode. A dead socket file (nobody
+ * listens) is replaced; a live one is -EADDRINUSE. Return: fd; -ENAMETOOLONG; -errno. */
+int fd_listen(const char *path, mode_t mode);
+int fd_connect(const char *path); /* Return: fd; -ENAMETOOLONG; -errno */
+
+/* Sends @len bytes with @nfd descriptors in one message. Return: 0 or -errno. */
+int fd_send(int sock, const void *buf, size_t len, const int *fds, unsigned nfd);
+
+/* One recvmsg of at most @len bytes and @max_fd descriptors (close-on-exec). *ret_nfd is how
+ * many arrived and are now the caller's; with more than fit, all are closed and -EMSGSIZE.
+ * Return: bytes, 0 at the end, -errno. */
+ssize_t fd_recv(int sock, void *buf, size_t len, int *ret_fds, unsigned max_fd, unsigned *ret_nfd);

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Numbers and sizes as people write and read them. Pure; any thread.
+ */
+#pragma once
+
+#include "base/base.h"
+
+/* Decimal or 0x hexadecimal, the whole string. Return: 0; -EINVAL; -ERANGE. */
+int parse_u64(const char *text, uint64_t *ret_value);
+
+/* Bytes: a number and at most one of K M G T P (powers of 1024), with an optional "iB" or "B"
+ * behind it: "20G", "512", "4KiB". Return: 0; -EINVAL; -ERANGE. */
+int parse_size(const char *text, uint64_t *ret_b);
+
+/* "20 GiB", "1.5 MiB", "512 B": three digits at most. @buf holds 16 bytes. Return: @buf. */
+char *format_size(uint64_t b, char *buf);
+
+/* "850 ns", "6.6 us", "12 ms", "3.0 s". @buf holds 16 bytes. Return: @buf. */
+char *format_ns(uint64_t ns, char *buf);
