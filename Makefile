@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything a person or a CI machine starts. Building itself is Meson's: meson.build.
+
+help:
+	@echo 'make run     boot a small Linux guest on a Postern disk and compare (see demo/README.md)'
+	@echo 'make check   every test; the last line counts them'
+	@echo 'make bench   measure; writes docs/benchmarks.md and bench.json'
+	@echo 'make soak    the fuzzers and the guest tests for hours'
+	@echo 'make fuzz    the fuzzers for minutes'
+	@echo 'make mutate  break each rule in turn; a test has to notice'
+	@echo 'make clean   remove what was built'
+
+run:
+	@setup/install run
+	@demo/run
+
+check:
+	@setup/install run check
+	@tests/check
+
+bench:
+	@setup/install run bench
+	@tests/bench/run
+
+soak:
+	@setup/install run check
+	@tests/fuzz/soak
+
+fuzz:
+	@setup/install run check
+	@tests/fuzz/run
+
+mutate:
+	@setup/install run check
+	@tests/mutate/run
+
+clean:
+	rm -rf build build-*
+
+.PHONY: help run check bench soak fuzz mutate clean
