@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a medium and a function give to the control side besides their data path:
+ * a name, parameters, and how to open one. Each part defines one such constant in
+ * its *_ctl.c; bin/ lists them in its table. Control thread only.
+ */
+#pragma once
+
+#include "control/ctl.h"
+
+struct media;	 /* core/ */
+struct function; /* core/ */
+
+/* What the disk asks of its medium, beside the medium's own parameters. */
+struct media_want {
+	uint64_t size_b; /* 0: whatever the medium has */
+	bool readonly;
+};
+
+struct media_kind {
+	struct ctl_kind ctl;
+	/* @params are checked against ctl.params and are the caller's. May block. Errors name
+	 * their parameter without a prefix ("path"); disk_ctl.c puts "medium." before it.
+	 * Ownership: *ret is closed through the medium's own close operation.
+	 * Return: 0; -errno with @err filled. */
+	int (*open)(const json_t *params, const struct media_want *want, struct media **ret,
+		    struct ctl_error *err);
+	/* Makes an open medium @size_b long; 0 when it already is. NULL: it cannot change. */
+	int (*resize)(struct media *m, uint64_t size_b, struct ctl_error *err);
+	/* Adds to @into what an operator wants to know: the engine and why. NULL: nothing. */
+	void (*show)(const struct media *m, json_t *into);
+};
+
+struct function_kind {
+	struct ctl_kind ctl;
+	/* As media_kind's. */
+	int (*open)(const json_t *params, struct function **ret, struct ctl_error *err);
+	/* Changes a live one to @params (all of them, checked); atomic. NULL: it cannot. */
+	int (*set)(struct function *f, const json_t *params, struct ctl_error *err);
+	void (*show)(const struct function *f, json_t *into);
+};
+
+/* The kind behind a { .kind = ... } value of a set made of media_kind.ctl, function_kind.ctl. */
+#define media_kind_of(ctl_kind) container_of(ctl_kind, const struct media_kind, ctl)
+#define function_kind_of(ctl_kind) container_of(ctl_kind, const struct function_kind, ctl)

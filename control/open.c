@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "control/ctl.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+static int direct_open(void *arg, const char *path, int flags, mode_t mode)
+{
+	int fd = open(path, flags | O_CLOEXEC, mode);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int direct_listen(void *arg, const char *path, mode_t mode, const char *group)
+{
+	int fd = fd_listen(path, mode);
+
+	if (fd < 0 || !group)
+		return fd;
+	struct group *g = getgrnam(group);
+	int err = !g ? -ESRCH : chown(path, (uid_t)-1, g->gr_gid) ? -errno : 0;
+
+	if (!err)
+		return fd;
+	unlink(path);
+	fd_close(fd);
+	return err;
+}
+
+static int direct_unlisten(void *arg, const char *path)
+{
+	return unlink(path) ? -errno : 0;
+}
+
+static const struct ctl_opener direct = { .open = direct_open,
+					  .listen = direct_listen,
+					  .unlisten = direct_unlisten };
+static const struct ctl_opener *opener = &direct;
+
+void ctl_set_opener(const struct ctl_opener *o)
+{
+	opener = o ? o : &direct;
+}
+
+int ctl_open_path(const char *path, int flags, const char *param, struct ctl_error *err)
+{
+	int fd = opener->open(opener->arg, path, flags, 0600);
+
+	switch (fd < 0 ? -fd : 0) {
+	case 0:
+		return fd;
+	case ENOENT:
+	case ENOTDIR:
+		return ctl_fail(err, fd, "not_found", param, "'%.300s' does not exist", path);
+	case EACCES:
+	case EPERM:
+	case EROFS:
+		return ctl_fail(err, fd, "denied", param, "'%.250s' may not be opened for %s: %s",
+				path, (flags & O_ACCMODE) == O_RDONLY ? "reading" : "writing",
+				strerror(-fd));
+	case EBUSY:
+	case ETXTBSY:
+		return ctl_fail(err, fd, "busy", param, "'%.300s' is in use", path);
+	default:
+		return ctl_fail(err, fd, "open_failed", param, "'%.250s': %s", path, strerror(-fd));
+	}
+}
+
+int ctl_listen(const char *path, mode_t mode, const char *group, const char *param,
+	       struct ctl_error *err)
+{
+	if (strlen(path) > FD_SOCKET_PATH_MAX)
+		return ctl_fail(err, -ENAMETOOLONG, "path_too_long", param,
+				"a socket path of %zu bytes is too long, at most %d are allowed",
+				strlen(path), FD_SOCKET_PATH_MAX);
+	int fd = opener->listen(opener->arg, path, mode, group);
+
+	switch (fd < 0 ? -fd : 0) {
+	case 0:
+		return fd;
+	case EADDRINUSE:
+		return ctl_fail(err, fd, "socket_in_use", param,
+				"'%.110s' is in use by a program that listens on it", path);
+	case EEXIST:
+	case ENOTSOCK:
+		return ctl_fail(err, fd, "socket_in_use", param,
+				"'%.110s' exists and is not a socket", path);
+	case EACCES:
+	case EPERM:
+	case EROFS:
+		return ctl_fail(err, fd, "denied", param, "'%.110s' may not be created: %s", path,
+				strerror(-fd));
+	case ESRCH:
+		return ctl_fail(err, fd, "no_group", "socket_group", "no group is named '%.60s'",
+				group);
+	default:
+		return ctl_fail(err, fd, "listen_failed", param, "'%.110s': %s", path,
+				strerror(-fd));
+	}
+}
+
+void ctl_unlisten(const char *path)
+{
+	opener->unlisten(opener->arg, path);
+}
