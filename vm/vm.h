@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest machines: QEMU started detached, found again by name, stopped, and its
+ * serial console. The caller says which vhost-user sockets the guest gets as
+ * disks; nothing here knows posternd. A machine is a directory of its name under
+ * the state directory (pid, start time, QMP and console sockets, logs), so any
+ * process of the same user may list, stop or join it. Cold path; every function
+ * may block, allocate and run programs; one thread at a time.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/base.h"
+
+#define VM_NAME_MAX 32 /* letters, digits, '.', '_' and '-'; not first '.' or '-' */
+
+enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_TCG };
+
+/* One vhost-user-blk device of the guest. */
+struct vm_disk {
+	const char *socket;  /* of the controller, absolute */
+	unsigned queues;     /* 1..queues that the controller offers */
+	bool packed;         /* offer the guest packed rings */
+	const char *options; /* further QEMU device properties "a=b,c=d", or NULL */
+};
+
+/* What a guest consists of. Nothing is kept after the call. */
+struct vm_config {
+	const char *name;
+	const char *state_dir;    /* NULL: vm_state_dir() */
+	const char *qemu;         /* program; NULL: qemu-system-x86_64 in PATH */
+	unsigned cpus;            /* 0: 1 */
+	uint64_t memory_b;        /* 0: 512 MiB; whole MiB, with hugepages whole 2 MiB */
+	bool hugepages;           /* memory of 2 MiB pages, all taken at the start */
+	enum vm_accel accel;      /* AUTO: KVM if vm_probe_kvm() says that it runs */
+	const char *kernel;       /* with initrd and append, or NULL: boot from a disk */
+	const char *initrd;
+	const char *append;       /* after "console=ttyS0" */
+	unsigned poll_queues;     /* guest queues that it polls (needs a kernel), 0..queues-1 */
+	const char *image;        /* a disk image to boot from (*.qcow2 is qcow2, all else raw) */
+	bool network;             /* user-mode network behind the host's */
+	const struct vm_disk *disks;
+	size_t ndisks;
+	const unsigned *cores;    /* vCPU i runs on cores[i] alone; NULL: anywhere */
+	size_t ncores;            /* 0 or cpus */
+	const char *const *extra; /* more QEMU arguments, or NULL */
+	size_t nextra;
+};
+
+/* Why a call failed: the field of vm_config at fault (or NULL) and a sentence. */
+struct vm_error {
+	const char *param;
+	char text[400];
+};
+
+/* What vm_list() and vm_get() tell. */
+struct vm_info {
+	char name[VM_NAME_MAX + 1];
+	pid_t pid;      /* of QEMU; 0: it has ended (and its directory goes with vm_stop) */
+	char state[24]; /* QEMU's word: "running", "paused", ...; "ended"; "no answer" */
+	char accel[8];  /* "kvm" or "tcg" */
+	unsigned cpus;
+	uint64_t memory_b;
+	uint64_t started_s; /* seconds since the epoch */
+};
+
+/* Where machines live: $XDG_RUNTIME_DIR/postern/vm, /run/postern/vm for root, otherwise
+ * /tmp/postern-UID/vm. Return: 0; -ENAMETOOLONG. */
+int vm_state_dir(char *ret_path, size_t size);
+
+/* Whether KVM runs guest kernels at a useful speed: /dev/kvm may open and still only emulate.
+ * Takes at most a fifth of a second. Return: 0; -EACCES (with the line that opens it in @err);
+ * -ENOENT; -ENOTSUP when it does not run them; in each case a reason in @err. */
+int vm_probe_kvm(struct vm_error *err);
+
+/* Starts a guest and returns when QEMU has set up its devices; the guest boots meanwhile and
+ * outlives the caller. *ret_info may be NULL.
+ * Return: 0; -EINVAL (@err names the field); -EEXIST when the name runs already; -EIO when QEMU
+ * refused (@err has its words); other -errno. Nothing is left behind on failure but QEMU's log. */
+int vm_start(const struct vm_config *cfg, struct vm_info *ret_info, struct vm_error *err);
+
+/* All machines under @state_dir (NULL: vm_state_dir()), by name. Ownership: caller frees *ret.
+ * Return: how many; -errno. */
+ssize_t vm_list(const char *state_dir, struct vm_info **ret);
+
+/* Return: 0; -ENOENT. */
+int vm_get(const char *state_dir, const char *name, struct vm_info *ret_info);
+
+/* Ends a guest and removes its directory: asks it to power down and waits @grace_ms, then (at
+ * once with 0) makes QEMU quit, at last kills it. Return: 0, also when it had ended; -ENOENT. */
+int vm_stop(const char *state_dir, const char *name, unsigned grace_ms, struct vm_error *err);
+
+/* Joins the guest's serial console on @in_fd and @out_fd until Ctrl-], the end of input or of the
+ * guest; a terminal is raw meanwhile. Return: 0; -ENOENT; -EBUSY when another has it; -errno. */
+int vm_console(const char *state_dir, const char *name, int in_fd, int out_fd);
+
+/* Writes the QEMU command line that vm_start() would run, a NULL-terminated array.
+ * Ownership: vm_argv_free(). Return: 0; -EINVAL; -ENAMETOOLONG. */
+int vm_argv(const struct vm_config *cfg, char ***ret_argv, struct vm_error *err);
+void vm_argv_free(char **argv);
