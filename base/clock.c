@@ -5,6 +5,7 @@
 #include <time.h>
 
 static uint64_t ticks_per_s;
+static struct clock_scale scale;
 static pthread_once_t measured = PTHREAD_ONCE_INIT;
 
 uint64_t clock_ns(void)
@@ -34,6 +35,8 @@ static void measure(void)
 			best = rate;
 	}
 	ticks_per_s = best;
+	scale.ns_per_tick_32 = (uint64_t)(((unsigned __int128)NS_PER_S << 32) / best);
+	scale.ticks_per_ns_32 = (uint64_t)(((unsigned __int128)best << 32) / NS_PER_S);
 }
 
 uint64_t clock_ticks_per_s(void)
@@ -42,12 +45,8 @@ uint64_t clock_ticks_per_s(void)
 	return ticks_per_s;
 }
 
-uint64_t clock_ticks_to_ns(uint64_t ticks)
+const struct clock_scale *clock_scale(void)
 {
-	return (uint64_t)((unsigned __int128)ticks * NS_PER_S / clock_ticks_per_s());
-}
-
-uint64_t clock_ns_to_ticks(uint64_t ns)
-{
-	return (uint64_t)((unsigned __int128)ns * clock_ticks_per_s() / NS_PER_S);
+	pthread_once(&measured, measure);
+	return &scale;
 }

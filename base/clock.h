@@ -28,6 +28,20 @@ static inline uint64_t clock_ticks(void)
 /* Ticks per second; measured once, over 2 ms, by the first caller. Any thread. */
 uint64_t clock_ticks_per_s(void);
 
-/* Conversions round down and are exact to 1 in 2^24 over 200 days. */
-uint64_t clock_ticks_to_ns(uint64_t ticks);
-uint64_t clock_ns_to_ticks(uint64_t ns);
+/* Fixed-point factors, 32 bits of fraction, so that a conversion is one multiplication. */
+struct clock_scale {
+	uint64_t ns_per_tick_32;
+	uint64_t ticks_per_ns_32;
+};
+const struct clock_scale *clock_scale(void);
+
+/* Conversions round down and are exact to 1 in 2^30. */
+static inline uint64_t clock_ticks_to_ns(const struct clock_scale *s, uint64_t ticks)
+{
+	return (uint64_t)(((unsigned __int128)ticks * s->ns_per_tick_32) >> 32);
+}
+
+static inline uint64_t clock_ns_to_ticks(const struct clock_scale *s, uint64_t ns)
+{
+	return (uint64_t)(((unsigned __int128)ns * s->ticks_per_ns_32) >> 32);
+}

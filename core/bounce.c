@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/bounce.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+int bounce_pool_init(struct bounce_pool *p)
+{
+	*p = (struct bounce_pool){ 0 };
+	list_init(&p->waiting);
+	p->mem = mmap(NULL, BOUNCE_BUF_B * BOUNCE_BUFS, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p->mem == MAP_FAILED) {
+		p->mem = NULL;
+		return -ENOMEM;
+	}
+	for (unsigned i = BOUNCE_BUFS; i-- > 0;) {
+		p->all[i].buf = (char *)p->mem + (size_t)i * BOUNCE_BUF_B;
+		p->all[i].next_free = p->free;
+		p->free = &p->all[i];
+	}
+	return 0;
+}
+
+void bounce_pool_fini(struct bounce_pool *p)
+{
+	if (p->mem)
+		munmap(p->mem, BOUNCE_BUF_B * BOUNCE_BUFS);
+	p->mem = NULL;
+}
+
+/* Copies between the buffer and the piece of the request that it stands for. */
+static void copy_piece(const struct bounce *b, uint64_t len_b, bool to_buf)
+{
+	uint64_t skip = b->done_b;
+	char *buf = b->buf;
+
+	for (unsigned i = 0; len_b && i < b->was_nseg; i++) {
+		const struct seg *s = &b->was_seg[i];
+
+		if (skip >= s->len_b) {
+			skip -= s->len_b;
+			continue;
+		}
+		char *host = (char *)s->host + skip;
+		size_t n = min_u64(len_b, s->len_b - skip);
+
+		memcpy(to_buf ? buf : host, to_buf ? host : buf, n);
+		buf += n;
+		len_b -= n;
+		skip = 0;
+	}
+}
+
+static void set_piece(struct bounce *b, struct req *r)
+{
+	uint64_t len_b = min_u64(b->was_len_b - b->done_b, BOUNCE_BUF_B);
+
+	r->off_b = b->was_off_b + b->done_b;
+	r->len_b = len_b;
+	b->seg.len_b = (uint32_t)len_b;
+	if (r->op == REQ_WRITE)
+		copy_piece(b, len_b, true);
+}
+
+bool bounce_begin(struct bounce_pool *p, struct req *r)
+{
+	struct bounce *b = p->free;
+
+	if (!b) {
+		list_add_tail(&p->waiting, &r->hold);
+		return false;
+	}
+	p->free = b->next_free;
+	b->was_seg = r->seg;
+	b->was_nseg = r->nseg;
+	b->was_off_b = r->off_b;
+	b->was_len_b = r->len_b;
+	b->done_b = 0;
+	b->seg = (struct seg){ .host = b->buf };
+	r->bounce = b;
+	r->flags |= REQ_F_BOUNCED;
+	r->seg = &b->seg;
+	r->nseg = 1;
+	set_piece(b, r);
+	return true;
+}
+
+bool bounce_advance(struct bounce_pool *p, struct req *r)
+{
+	struct bounce *b = r->bounce;
+
+	if (r->status == REQ_OK) {
+		if (r->op == REQ_READ)
+			copy_piece(b, r->len_b, false);
+		b->done_b += r->len_b;
+		if (b->done_b < b->was_len_b) {
+			set_piece(b, r);
+			return false;
+		}
+	}
+	r->seg = b->was_seg;
+	r->nseg = b->was_nseg;
+	r->off_b = b->was_off_b;
+	r->len_b = b->was_len_b;
+	r->flags &= (uint8_t)~REQ_F_BOUNCED;
+	b->next_free = p->free;
+	p->free = b;
+	return true;
+}

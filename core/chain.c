@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The chain: what happens between a disk and its medium. The common lane has no
+ * functions and a medium that takes guest memory as it is; its batch goes through
+ * in one call. Everything else is a slower path of the same shape.
+ */
+#include "core/lane.h"
+
+/* Hands a batch to the medium. */
+static void submit(struct lane *l, struct req **reqs, unsigned n)
+{
+	struct media_lane *m = l->media;
+
+	m->inflight += n;
+	m->ops->submit(m, reqs, n);
+	if (m->inflight && !m->on_busy) {
+		poller_media_busy(l->poller, m);
+		if (l->deadline_ticks)
+			poller_timer(l->poller, poller_now_ns(l->poller) +
+				     clock_ticks_to_ns(l->poller->scale, l->deadline_ticks));
+	}
+}
+
+/* Return: whether the request may go to the medium now. */
+static bool suits_medium(struct lane *l, struct req *r)
+{
+	if (r->flags & REQ_F_BOUNCED || bounce_unneeded(r, l->align_mask))
+		return true;
+	if (!bounce_begin(&l->poller->bounce, r))
+		return false;
+	stat_add(&l->stats->copies, 1);
+	stat_add(&l->stats->copied_b, r->len_b);
+	return true;
+}
+
+/* Return: whether @r came through to the medium's end of the chain. */
+static bool descend(struct lane *l, struct req *r)
+{
+	while (r->step < l->nstep) {
+		const struct chain_step *s = &l->step[r->step];
+		enum step verdict = s->ops->down ? s->ops->down(s->state, r) : STEP_PASS;
+
+		if (verdict == STEP_HELD)
+			return false;
+		if (verdict == STEP_DONE) {
+			chain_retreat(r);
+			return false;
+		}
+		r->step++;
+	}
+	return true;
+}
+
+void chain_submit(struct lane *l, struct req **reqs, unsigned n)
+{
+	struct req *go[POLLER_BATCH];
+	unsigned k = 0;
+
+	if (likely(!l->nstep && !l->align_mask)) {
+		submit(l, reqs, n);
+		return;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		struct req *r = reqs[i];
+
+		if (l->nstep)
+			r->flags |= REQ_F_STEPS;
+		if (descend(l, r) && suits_medium(l, r))
+			go[k++] = r;
+	}
+	if (k)
+		submit(l, go, k);
+}
+
+/* Lets the pool's first waiter have the buffer that came free. */
+static void serve_waiter(struct bounce_pool *p)
+{
+	struct list *n = p->free ? list_pop(&p->waiting) : NULL;
+
+	if (n)
+		chain_resume(list_entry(n, struct req, hold));
+}
+
+void chain_retreat(struct req *r)
+{
+	struct lane *l = r->lane;
+
+	if (r->flags & REQ_F_BOUNCED) {
+		if (!bounce_advance(&l->poller->bounce, r)) {
+			stat_add(&l->stats->copied_b, r->len_b);
+			chain_resume(r);
+			return;
+		}
+		serve_waiter(&l->poller->bounce);
+	}
+	r->flags |= REQ_F_UP;
+	while (r->step > 0) {
+		const struct chain_step *s = &l->step[r->step - 1];
+
+		r->step--;
+		if (s->ops->up && s->ops->up(s->state, r) == STEP_HELD)
+			return;
+	}
+	lane_end(r);
+}
+
+void chain_resume(struct req *r)
+{
+	list_add_tail(&r->lane->poller->resumed, &r->hold);
+}
+
+void chain_continue(struct req *r)
+{
+	struct lane *l = r->lane;
+
+	if (r->flags & REQ_F_UP) {
+		chain_retreat(r);
+		return;
+	}
+	/* Held by a step: on to the one behind it. Otherwise it waited for a buffer. */
+	if (r->step < l->nstep)
+		r->step++;
+	if (descend(l, r) && suits_medium(l, r))
+		submit(l, &r, 1);
+}

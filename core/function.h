@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The contract of a function: a step that every request of a disk passes through,
+ * down on its way to the medium and up on its way back. A function is opened once,
+ * on the control thread; its state is per lane, so that the path takes no lock.
+ *
+ * A held request is the function's until chain_resume() (core/lane.h), which must
+ * be called on the request's own poller, from timer() or from another request's
+ * down() or up(). It then goes on in the direction it had.
+ */
+#pragma once
+
+#include "core/media.h"
+
+struct function;
+
+enum step {
+	STEP_PASS, /* on to the next */
+	STEP_HELD, /* the function keeps it; chain_resume() later */
+	STEP_DONE, /* down only: ends here with req.status as set; earlier steps see it go up */
+};
+
+/* When a lane that waits for nothing wants to be called again. */
+#define NEVER_NS UINT64_MAX
+
+struct function_ops {
+	const char *kind;
+
+	void (*close)(struct function *f); /* control thread; every lane closed */
+	/* Control thread. What the next step to the left sees of what is to the right. NULL: the
+	 * function changes nothing. */
+	void (*adjust)(const struct function *f, struct media_caps *caps);
+	/* Control thread. Return: 0 or -errno. */
+	int (*lane_open)(struct function *f, struct lane *l, void **ret_state);
+	void (*lane_close)(void *state); /* control thread; it holds nothing */
+
+	/* The rest: the poller's thread; no allocation, lock or system call. */
+
+	enum step (*down)(void *state, struct req *r); /* NULL: pass */
+	enum step (*up)(void *state, struct req *r);   /* NULL: pass */
+	/* Lets go what is due at @now_ns (the poller's clock). Return: when to be called again,
+	 * NEVER_NS if it holds nothing that waits for time. NULL: never waits. A function that
+	 * begins to wait calls poller_timer(). */
+	uint64_t (*timer)(void *state, uint64_t now_ns);
+};
+
+struct function {
+	const struct function_ops *ops;
+};
