@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/bench.h"
+
+#include <sched.h>
+
+/* Pins this thread. Return: 0 with the old set in *ret_old; -errno. */
+static int pin(int cpu, cpu_set_t *ret_old)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET((unsigned)cpu, &one);
+	if (sched_getaffinity(0, sizeof(*ret_old), ret_old) ||
+	    sched_setaffinity(0, sizeof(one), &one))
+		return -errno;
+	return 0;
+}
+
+int client_bench_run(const struct client_bench_conf *conf, struct client_bench_result *ret)
+{
+	struct client_conf cc = conf->client;
+	struct client *c = NULL;
+	cpu_set_t old;
+	int rc;
+
+	*ret = (struct client_bench_result){ .step = "pin the client" };
+	if (conf->cpu >= 0) {
+		if (conf->cpu >= CPU_SETSIZE)
+			return -EINVAL;
+		rc = pin(conf->cpu, &old);
+		if (rc)
+			return rc;
+	}
+	cc.buf_b = cc.buf_b ? cc.buf_b : conf->load.bs_b;
+	cc.depth = cc.depth ? cc.depth : conf->load.depth;
+	rc = client_open(&cc, &c, &ret->step);
+	if (!rc) {
+		ret->step = "run the load";
+		rc = client_load_run(c, &conf->load, ret);
+	}
+	client_close(c);
+	if (conf->cpu >= 0)
+		sched_setaffinity(0, sizeof(old), &old);
+	return rc;
+}

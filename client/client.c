@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/client.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "client/raw.h"
+
+struct step {
+	const char *name;
+	int (*run)(struct client *c);
+};
+
+static int start_all(struct client *c)
+{
+	for (unsigned i = 0; i < c->conf.queues; i++) {
+		int rc = client_raw_start(c, i);
+
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static const struct step steps[] = {
+	{ "negotiate features", client_raw_negotiate },
+	{ "read the configuration", client_raw_get_config },
+	{ "share memory", client_raw_share_mem },
+	{ "get the in-flight region", client_raw_get_inflight },
+	{ "start the queues", start_all },
+};
+
+int client_open(const struct client_conf *conf, struct client **ret_client, const char **ret_step)
+{
+	struct client *c = NULL;
+	int rc;
+
+	*ret_step = "connect";
+	int sock = vu_connect(conf->socket);
+
+	if (sock < 0)
+		return sock;
+	*ret_step = "allocate memory";
+	rc = client_raw_open(conf, sock, &c);
+	for (unsigned i = 0; !rc && i < ARRAY_SIZE(steps); i++) {
+		*ret_step = steps[i].name;
+		rc = steps[i].run(c);
+	}
+	if (rc) {
+		client_close(c);
+		return rc;
+	}
+	*ret_client = c;
+	return 0;
+}
+
+void client_close(struct client *c)
+{
+	if (!c)
+		return;
+	for (unsigned i = 0; i < c->started; i++) {
+		uint32_t base;
+
+		if (client_raw_stop(c, i, &base))
+			break; /* it is gone, or does not answer: closing the socket is what is left */
+	}
+	fd_close(c->sock);
+	fd_close(c->inflight_fd);
+	for (unsigned i = 0; c->queue && i < c->conf.queues; i++) {
+		struct client_queue *q = &c->queue[i];
+
+		fd_close(q->kick_fd);
+		fd_close(q->call_fd);
+		free(q->slot);
+		free(q->slot_of);
+	}
+	free(c->queue);
+	client_mem_fini(&c->mem);
+	free(c);
+}
+
+const struct virtio_blk_config *client_config(const struct client *c)
+{
+	return &c->config;
+}
+
+uint64_t client_features(const struct client *c)
+{
+	return c->features;
+}
+
+unsigned client_queues(const struct client *c)
+{
+	return c->conf.queues;
+}
+
+struct client_queue *client_queue(struct client *c, unsigned i)
+{
+	return &c->queue[i];
+}
+
+int client_wait(struct client *c, int timeout_ms)
+{
+	struct pollfd p[VHOST_USER_VRING_INDEX_MASK + 1];
+	unsigned n = c->conf.queues;
+
+	for (unsigned i = 0; i < n; i++)
+		p[i] = (struct pollfd){ .fd = c->queue[i].call_fd, .events = POLLIN };
+	int got = poll(p, n, timeout_ms);
+
+	if (got <= 0)
+		return got < 0 && errno != EINTR ? -errno : 0;
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t count;
+
+		if (p[i].revents & POLLIN && read(p[i].fd, &count, sizeof(count)) == sizeof(count))
+			c->queue[i].interrupts += count;
+	}
+	return got;
+}
