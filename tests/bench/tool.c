@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/bench/tool.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/parse.h"
+
+static const struct {
+	const char *name;
+	int (*run)(char **args);
+} commands[] = {
+	{ "rtt", tool_rtt },   { "copy", tool_copy }, { "ring", tool_ring },
+	{ "uring", tool_uring }, { "load", tool_load }, { "idle", tool_idle },
+};
+
+void die(const char *what, int err)
+{
+	fprintf(stderr, "bench: %s: %s\n", what, err ? strerror(err < 0 ? -err : err) : "failed");
+	exit(1);
+}
+
+const char *arg_text(char **args, const char *key, const char *otherwise)
+{
+	size_t n = strlen(key);
+
+	for (; *args; args++)
+		if (!strncmp(*args, key, n) && (*args)[n] == '=')
+			return *args + n + 1;
+	return otherwise;
+}
+
+uint64_t arg_num(char **args, const char *key, uint64_t otherwise)
+{
+	const char *text = arg_text(args, key, NULL);
+	uint64_t v;
+
+	if (!text)
+		return otherwise;
+	if (parse_u64(text, &v) && parse_size(text, &v))
+		die(key, EINVAL);
+	return v;
+}
+
+void pin_thread(unsigned cpu)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	if (sched_setaffinity(0, sizeof(one), &one))
+		die("pin to a cpu", errno);
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+double median(double *value, unsigned n)
+{
+	qsort(value, n, sizeof(*value), compare);
+	return n % 2 ? value[n / 2] : (value[n / 2 - 1] + value[n / 2]) / 2;
+}
+
+int main(int argc, char **argv)
+{
+	for (unsigned i = 0; argc > 1 && i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(argv[1], commands[i].name))
+			return commands[i].run(argv + 2);
+	fprintf(stderr, "usage: bench-tool rtt|copy|ring|uring|load|idle [key=value ...]\n");
+	return 2;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The measuring program behind `make bench`: one subcommand a run, arguments as key=value, one
+ * line of JSON as its answer. tests/bench/run puts the runs in order and judges them.
+ */
+#pragma once
+
+#include "base/base.h"
+
+/* Subcommands, each in its file. Return: exit status. */
+int tool_rtt(char **args); /* cache-line round trip between two cores */
+int tool_copy(char **args); /* memcpy of 4 KiB, hot and cold; over the offsets of a load */
+int tool_ring(char **args); /* a bare ring loop */
+int tool_uring(char **args); /* a bare io_uring loop on a file */
+int tool_load(char **args); /* the polled client on a socket */
+int tool_idle(char **args); /* many connected disks that have done I/O and then rest */
+
+/* The value of @key in @args, or @otherwise; a number that cannot be read ends the program. */
+const char *arg_text(char **args, const char *key, const char *otherwise);
+uint64_t arg_num(char **args, const char *key, uint64_t otherwise); /* also sizes: 4K, 512M */
+
+/* Pins the calling thread to @cpu, or ends the program. */
+void pin_thread(unsigned cpu);
+
+/* The median of @n values, which it sorts. */
+double median(double *value, unsigned n);
+
+/* Ends the program with a line that names what failed. */
+_Noreturn void die(const char *what, int err);
