@@ -200,6 +200,11 @@ static unsigned in_flight(const struct load *l)
 	return sum;
 }
 
+static double ticks_ns(uint64_t ticks)
+{
+	return (double)ticks * 1e9 / (double)clock_ticks_per_s();
+}
+
 /* Sleeps until an interrupt or @until (ticks); completions that are there already end it. */
 static void sleep_until(struct load *l, uint64_t until)
 {
@@ -207,8 +212,8 @@ static void sleep_until(struct load *l, uint64_t until)
 	uint64_t now = clock_ticks();
 	int timeout_ms = 1000;
 
-	if (until != NEVER && until < now + clock_ns_to_ticks(NS_PER_S))
-		timeout_ms = until > now ? (int)(clock_ticks_to_ns(until - now) / NS_PER_MS) : 0;
+	if (until != NEVER && until < now + clock_ns_to_ticks(clock_scale(), NS_PER_S))
+		timeout_ms = until > now ? (int)(ticks_ns(until - now) / 1e6) : 0;
 	for (unsigned i = 0; i < l->nlane; i++)
 		quiet &= client_arm(l->lane[i].q);
 	if (quiet && timeout_ms) {
@@ -228,7 +233,7 @@ static bool stuck(struct load *l, uint64_t now)
 		if (l->lane[i].q->broken)
 			l->failed = -EPROTO;
 	if (in_flight(l) && now > l->last_done &&
-	    clock_ticks_to_ns(now - l->last_done) > SILENCE_NS)
+	    clock_ticks_to_ns(clock_scale(), now - l->last_done) > SILENCE_NS)
 		l->failed = -ETIMEDOUT;
 	return l->failed;
 }
@@ -269,7 +274,7 @@ static void run_full(struct load *l, uint64_t end)
 /* One request whenever one is due, on the queues in turn; a due one waits if no slot is idle. */
 static void run_paced(struct load *l, uint64_t end)
 {
-	uint64_t step = clock_ns_to_ticks(l->conf->pace_ns);
+	uint64_t step = clock_ns_to_ticks(clock_scale(), l->conf->pace_ns);
 	uint64_t now = clock_ticks(), due = now;
 	unsigned at = 0;
 
@@ -312,7 +317,7 @@ static void drain(struct load *l)
 
 static void run_for(struct load *l, uint64_t ns)
 {
-	uint64_t end = ns ? clock_ticks() + clock_ns_to_ticks(ns) : NEVER;
+	uint64_t end = ns ? clock_ticks() + clock_ns_to_ticks(clock_scale(), ns) : NEVER;
 
 	if (l->conf->pace_ns)
 		run_paced(l, end);
@@ -337,11 +342,6 @@ static uint64_t quantile(const struct load *l, uint64_t num, uint64_t den)
 			return ((uint64_t)i << FINE_SHIFT) + 1;
 	}
 	return coarse ? hist_quantile(&l->coarse, rank > fine ? rank - fine : 1, coarse) : 0;
-}
-
-static double ticks_ns(uint64_t ticks)
-{
-	return (double)ticks * 1e9 / (double)clock_ticks_per_s();
 }
 
 static void free_load(struct load *l)
@@ -480,7 +480,7 @@ int client_load_run(struct client *c, const struct client_load *load,
 
 		if (!l->failed)
 			run_for(l, load->run_ns);
-		fill_result(l, clock_ticks_to_ns(clock_ticks() - start), ret);
+		fill_result(l, clock_ticks_to_ns(clock_scale(), clock_ticks() - start), ret);
 		ret->cpu_ns = thread_cpu_ns() - cpu_ns;
 		sum_events(l, &ret->kicks, &ret->interrupts);
 		ret->kicks -= kicks;

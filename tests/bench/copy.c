@@ -38,7 +38,7 @@ int tool_copy(char **args)
 	pin_thread((unsigned)arg_num(args, "cpu", 0));
 	uint8_t *from = shared_memory(range), *to = shared_memory(depth * bs);
 	uint64_t start = clock_ticks(), now = start;
-	uint64_t end = start + clock_ns_to_ticks(arg_num(args, "ms", 1000) * NS_PER_MS);
+	uint64_t end = start + clock_ns_to_ticks(clock_scale(), arg_num(args, "ms", 1000) * NS_PER_MS);
 
 	while (now < end) {
 		for (unsigned i = 0; i < 16; i++) {
@@ -54,7 +54,7 @@ int tool_copy(char **args)
 		done += 16;
 		now = clock_ticks();
 	}
-	double ns = (double)clock_ticks_to_ns(now - start);
+	double ns = (double)clock_ticks_to_ns(clock_scale(), now - start);
 
 	printf("{\"ns\": %.1f, \"iops\": %.0f}\n", ns / (double)done, (double)done * 1e9 / ns);
 	return 0;

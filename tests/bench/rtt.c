@@ -56,7 +56,7 @@ int tool_rtt(char **args)
 			while (__atomic_load_n(&p.pong, __ATOMIC_ACQUIRE) != v)
 				;
 		}
-		ns[b] = (double)clock_ticks_to_ns(clock_ticks() - start) / ROUNDS;
+		ns[b] = (double)clock_ticks_to_ns(clock_scale(), clock_ticks() - start) / ROUNDS;
 	}
 	pthread_join(t, NULL);
 	printf("{\"rtt_ns\": %.1f}\n", median(ns, BATCHES));

@@ -103,6 +103,11 @@ static void open_loop(struct loop *l, char **args, unsigned depth)
 	memset(l->data, 0x5a, depth * l->bs);
 }
 
+static uint64_t ms_ticks(uint64_t ms)
+{
+	return clock_ns_to_ticks(clock_scale(), ms * NS_PER_MS);
+}
+
 int tool_uring(char **args)
 {
 	static struct loop l;
@@ -114,20 +119,20 @@ int tool_uring(char **args)
 	for (unsigned s = 0; s < depth; s++)
 		prepare(&l, s, clock_ticks());
 	io_uring_submit(&l.ring);
-	run_until(&l, clock_ticks() + clock_ns_to_ticks(arg_num(args, "warm", 100) * NS_PER_MS), spin);
+	run_until(&l, clock_ticks() + ms_ticks(arg_num(args, "warm", 100)), spin);
 	memset(&l.lat, 0, sizeof(l.lat));
 	l.done = 0;
 	uint64_t start = clock_ticks();
 
-	run_until(&l, start + clock_ns_to_ticks(arg_num(args, "ms", 1000) * NS_PER_MS), spin);
-	double ns = (double)clock_ticks_to_ns(clock_ticks() - start);
+	run_until(&l, start + ms_ticks(arg_num(args, "ms", 1000)), spin);
+	double ns = (double)clock_ticks_to_ns(clock_scale(), clock_ticks() - start);
 	double iops = (double)l.done * 1e9 / ns;
 
 	for (uint64_t left = l.done + depth; l.done < left;)
 		turn(&l, false);
 	printf("{\"iops\": %.0f, \"p50\": %lu, \"p99\": %lu}\n", iops,
-	       clock_ticks_to_ns(hist_quantile(&l.lat, 50, 100)),
-	       clock_ticks_to_ns(hist_quantile(&l.lat, 99, 100)));
+	       clock_ticks_to_ns(clock_scale(), hist_quantile(&l.lat, 50, 100)),
+	       clock_ticks_to_ns(clock_scale(), hist_quantile(&l.lat, 99, 100)));
 	io_uring_queue_exit(&l.ring);
 	close(l.fd);
 	return 0;
