@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The contract of a front: how a guest or a client reaches a disk. A front is opened
+ * on a disk by control, lives on threads of its own, and puts its queues on pollers.
+ * What control may ask of it never waits for a guest or a medium.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/base.h"
+#include "base/list.h"
+
+#define FRONT_QUEUES_MAX 64
+
+enum front_queue_state { FRONT_QUEUE_STOPPED, FRONT_QUEUE_RUNNING, FRONT_QUEUE_BROKEN };
+
+struct front_queue_info {
+	unsigned index, size, inflight;
+	enum front_queue_state state;
+	const char *reason; /* why it is broken; static text */
+	const char *poller; /* name; NULL while stopped */
+	bool packed;
+	uint64_t taken, refused; /* requests; of them malformed */
+	uint64_t kicks, calls;	 /* notifications received, interrupts sent */
+};
+
+struct front_info {
+	bool connected;
+	pid_t peer_pid;	     /* of the process at the other end, 0 if unknown */
+	uint64_t since_ns;   /* CLOCK_MONOTONIC, of the connection */
+	uint64_t features;   /* negotiated */
+	bool logging;	     /* a migration is tracking what changes */
+	bool resize_pending; /* the other end has not confirmed the last change of size */
+	unsigned nqueue;     /* in queue[]: those that were ever started in this connection */
+	struct front_queue_info queue[FRONT_QUEUES_MAX];
+};
+
+/* What has changed about the disk, for front_ops.changed(). */
+enum front_change {
+	FRONT_SIZE = 1 << 0,
+	FRONT_MODE = 1 << 1, /* poll mode */
+};
+
+struct front;
+
+struct front_ops {
+	const char *kind;
+	/* Disconnects, lets what is in flight end, and frees. Control thread; waits for the medium. */
+	void (*close)(struct front *f);
+	/* Tells the front, which acts on a thread of its own. Control thread; does not wait. */
+	void (*changed)(struct front *f, unsigned changes);
+	/* Control thread; does not wait. */
+	void (*info)(struct front *f, struct front_info *ret_info);
+};
+
+struct front {
+	const struct front_ops *ops;
+	struct list link; /* in the disk's list */
+};

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A disk: what a guest sees. A name, a size, an identity, a chain of functions and
+ * one medium. Each poller that owns one of its queues has a lane of it (core/lane.h).
+ * Requests come in by disk_submit(), which judges them; what passes goes down the
+ * chain.
+ *
+ * Opened, changed and closed by control; fronts take and give back lanes from their
+ * own threads. The disk's lock covers the list of lanes and what control changes, and
+ * is never taken on the I/O path.
+ */
+#pragma once
+
+#include "core/front.h"
+#include "core/lane.h"
+
+#define DISK_NAME_MAX 64
+#define DISK_SERIAL_MAX 20 /* VIRTIO_BLK_ID_BYTES */
+#define DISK_BLK_MIN_B 512u
+#define DISK_BLK_MAX_B 4096u
+
+struct disk;
+
+struct disk_conf {
+	const char *name;
+	const char *serial; /* at most DISK_SERIAL_MAX; NULL: the name, cut */
+	struct media *media;
+	struct function *const *function;
+	unsigned nfunction;
+	uint64_t size_b; /* 0: the medium's, which must then have one */
+	uint32_t blk_b;	 /* 0: the medium's */
+	bool readonly;
+	enum poll_mode mode;
+	uint64_t timeout_ns; /* a request older than this makes the disk stalled; 0: none */
+};
+
+/* Copied out of a disk at one moment. */
+struct disk_stats {
+	struct lane_stats lanes; /* all lanes together */
+	uint64_t inflight;	 /* requests */
+	uint64_t oldest_ns;	 /* age of the oldest in flight */
+	unsigned nlane;
+};
+
+/* Why a disk could not be opened or changed; static text in *ret_why, naming what is allowed. */
+enum disk_param { DISK_PARAM_NONE, DISK_PARAM_SIZE, DISK_PARAM_BLK_SIZE, DISK_PARAM_SERIAL };
+struct disk_error {
+	enum disk_param param;
+	const char *why;
+};
+
+/* Opens a disk on @c. Ownership: on success medium and functions are the disk's, which closes
+ * them; on failure they stay the caller's. Context: control thread.
+ * Return: 0; -EINVAL with *ret_error; -ENOMEM. */
+int disk_open(const struct disk_conf *c, struct disk **ret_disk, struct disk_error *ret_error);
+/* No front is left. Context: control thread; waits until the lanes are quiet. NULL is fine. */
+void disk_close(struct disk *d);
+
+/* Any thread; these never change. */
+const char *disk_name(const struct disk *d);
+const char *disk_serial(const struct disk *d); /* padded with zeros to DISK_SERIAL_MAX + 1 */
+uint32_t disk_blk_b(const struct disk *d);
+bool disk_readonly(const struct disk *d);
+struct media *disk_media(const struct disk *d);
+/* What the chain's first step sees of all to its right. */
+const struct media_caps *disk_caps(const struct disk *d);
+
+/* Any thread; the size may change between two calls. */
+uint64_t disk_size_b(const struct disk *d);
+enum poll_mode disk_mode(const struct disk *d);
+
+/* The medium has been brought to @size_b. Reaches every lane, then the fronts, which tell their
+ * guests. Context: control thread. Return: 0; -EINVAL with *ret_error. */
+int disk_resize(struct disk *d, uint64_t size_b, struct disk_error *ret_error);
+/* Context: control thread. */
+void disk_set_mode(struct disk *d, enum poll_mode mode);
+void disk_set_timeout(struct disk *d, uint64_t timeout_ns);
+/* Asks the pollers; waits for a turn of each. Context: control thread. */
+void disk_stats(struct disk *d, struct disk_stats *ret_stats);
+
+/* A front announces itself, and goes. Context: control thread. */
+void disk_add_front(struct disk *d, struct front *f);
+void disk_del_front(struct disk *d, struct front *f);
+/* Calls @fn for each front. Context: control thread. */
+void disk_each_front(struct disk *d, void (*fn)(struct front *f, void *arg), void *arg);
+
+/* The disk's lane on @p, made at the first call; one disk_lane_put() for each. Context: any
+ * thread but a poller's; waits for a turn of @p. Return: 0; -ENOMEM; what the medium says. */
+int disk_lane_get(struct disk *d, struct poller *p, struct lane **ret_lane);
+void disk_lane_put(struct disk *d, struct lane *l);
+
+/* Judges @n requests, at most POLLER_BATCH, and sends on those that are good; the others complete
+ * with why not. The array is used up. Context: the lane's poller. */
+void disk_submit(struct lane *l, struct req **reqs, unsigned n);

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a disk asks of each request before it goes down the chain.
+ */
+#include "disk/disk.h"
+
+static inline enum req_status judge(const struct lane *l, const struct req *r)
+{
+	if (unlikely(!range_inside(r->off_b, r->len_b, l->size_b) ||
+		     ((r->off_b | r->len_b) & l->blk_mask)))
+		return REQ_RANGE;
+	if (likely(r->op == REQ_READ))
+		return REQ_OK;
+	if (unlikely(l->readonly && req_changes_data(r)))
+		return REQ_RDONLY;
+	if (unlikely((r->op == REQ_DISCARD && !l->has_discard) ||
+		     (r->op == REQ_ZEROES && !l->has_zeroes)))
+		return REQ_UNSUPP;
+	return REQ_OK;
+}
+
+void disk_submit(struct lane *l, struct req **reqs, unsigned n)
+{
+	unsigned good = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct req *r = reqs[i];
+		enum req_status s = judge(l, r);
+
+		list_add_tail(&l->inflight, &r->link);
+		/* nothing to move, or nothing to be done: it ends here */
+		if (unlikely(s != REQ_OK || (!r->len_b && r->op != REQ_FLUSH))) {
+			r->status = (uint8_t)s;
+			lane_end(r);
+			continue;
+		}
+		reqs[good++] = r;
+	}
+	if (likely(good))
+		chain_submit(l, reqs, good);
+}
