@@ -14,6 +14,7 @@
 #include "base/base.h"
 
 #define VM_NAME_MAX 32 /* letters, digits, '.', '_' and '-'; not first '.' or '-' */
+#define VM_MEMORY_DEFAULT_B (512 * MIB)
 
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_TCG };
 

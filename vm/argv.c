@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The QEMU command line of a machine: judged first, whole, so that a mistake is
+ * named by the field that it is in; then written as data.
+ */
+#include <fcntl.h>
+#include <linux/io_uring.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "vm/machine.h"
+
+#define QEMU_DEFAULT "qemu-system-x86_64"
+#define CPUS_MAX 255u /* q35 without x2apic interrupt remapping */
+#define HUGEPAGE_B (2 * MIB)
+
+/* Arguments gathered so far; after a failed allocation, additions do nothing. */
+struct args {
+	char **v;
+	size_t n;
+	bool failed;
+};
+
+static void args_add(struct args *a, char *arg)
+{
+	char **v = arg && !a->failed ? realloc(a->v, (a->n + 2) * sizeof(*v)) : NULL;
+
+	if (!v) {
+		a->failed = true;
+		free(arg);
+		return;
+	}
+	a->v = v;
+	a->v[a->n++] = arg;
+	a->v[a->n] = NULL;
+}
+
+static void add(struct args *a, const char *fmt, ...) printf_like(2, 3);
+
+static void add(struct args *a, const char *fmt, ...)
+{
+	char *arg = NULL;
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(&arg, fmt, ap) < 0)
+		arg = NULL;
+	va_end(ap);
+	args_add(a, arg);
+}
+
+/* @path with each comma doubled, as QEMU's key=value lists want it. */
+static void escape(const char *path, char *ret, size_t size)
+{
+	size_t n = 0;
+
+	for (; *path && n + 3 < size; path++) {
+		ret[n++] = *path;
+		if (*path == ',')
+			ret[n++] = ',';
+	}
+	ret[n] = 0;
+}
+
+static int check_disks(const struct vm_config *cfg, struct vm_error *err)
+{
+	for (size_t i = 0; i < cfg->ndisks; i++) {
+		const struct vm_disk *d = &cfg->disks[i];
+
+		if (!d->socket || d->socket[0] != '/')
+			return vm_fail(err, -EINVAL, "disk", "a disk's socket is an absolute path");
+		if (strlen(d->socket) > FD_SOCKET_PATH_MAX)
+			return vm_fail(err, -ENAMETOOLONG, "disk",
+				       "socket path %s is longer than %d bytes", d->socket,
+				       FD_SOCKET_PATH_MAX);
+		if (!d->queues)
+			return vm_fail(err, -EINVAL, "disk", "a disk has at least one queue");
+		if (cfg->poll_queues >= d->queues)
+			return vm_fail(err, -EINVAL, "poll_queues",
+				       "at most %u of the disk's %u queues can be polled",
+				       d->queues - 1, d->queues);
+	}
+	return 0;
+}
+
+static int check_boot(const struct vm_config *cfg, struct vm_error *err)
+{
+	if (!cfg->kernel && (cfg->initrd || cfg->append || cfg->poll_queues))
+		return vm_fail(err, -EINVAL, cfg->initrd ? "initrd" : cfg->append ? "append"
+					     : "poll_queues", "needs kernel=");
+	if (cfg->kernel && access(cfg->kernel, R_OK))
+		return vm_fail(err, -EINVAL, "kernel", "%s: %m", cfg->kernel);
+	if (cfg->initrd && access(cfg->initrd, R_OK))
+		return vm_fail(err, -EINVAL, "initrd", "%s: %m", cfg->initrd);
+	if (cfg->image && access(cfg->image, R_OK | W_OK))
+		return vm_fail(err, -EINVAL, "image", "%s: %m", cfg->image);
+	if (!cfg->kernel && !cfg->image && !cfg->ndisks)
+		return vm_fail(err, -EINVAL, "kernel", "nothing to boot: give kernel=, image= or disk=");
+	return 0;
+}
+
+static int check(const struct vm_config *cfg, struct vm_error *err)
+{
+	int bad = vm_name_check(cfg->name, err);
+
+	if (!bad)
+		bad = check_boot(cfg, err);
+	if (!bad)
+		bad = check_disks(cfg, err);
+	if (bad)
+		return bad;
+	if (cfg->cpus > CPUS_MAX)
+		return vm_fail(err, -EINVAL, "cpus", "1 to %u, not %u", CPUS_MAX, cfg->cpus);
+	if (cfg->ncores && cfg->ncores != (cfg->cpus ? cfg->cpus : 1))
+		return vm_fail(err, -EINVAL, "cores", "one core for each of the %u cpus, not %zu",
+			       cfg->cpus ? cfg->cpus : 1, cfg->ncores);
+	uint64_t unit_b = cfg->hugepages ? HUGEPAGE_B : MIB;
+
+	if (cfg->memory_b % unit_b)
+		return vm_fail(err, -EINVAL, "memory", "a multiple of %s",
+			       cfg->hugepages ? "2 MiB (hugepages)" : "1 MiB");
+	return 0;
+}
+
+static void add_machine(struct args *a, const struct vm_config *cfg, uint64_t memory_b)
+{
+	add(a, "%s", cfg->qemu ? cfg->qemu : QEMU_DEFAULT);
+	add(a, "-name");
+	add(a, "%s,debug-threads=on", cfg->name);
+	add(a, "-nodefaults");
+	add(a, "-no-user-config");
+	add(a, "-M");
+	add(a, "q35,memory-backend=mem");
+	add(a, "-accel");
+	add(a, "%s", cfg->accel == VM_ACCEL_KVM ? "kvm" : "tcg");
+	add(a, "-cpu");
+	add(a, "%s", cfg->accel == VM_ACCEL_KVM ? "host" : "max");
+	add(a, "-smp");
+	add(a, "%u", cfg->cpus ? cfg->cpus : 1);
+	add(a, "-m");
+	add(a, "%lluM", (unsigned long long)(memory_b / MIB));
+	/* the controller maps guest memory through this descriptor */
+	add(a, "-object");
+	add(a, "memory-backend-memfd,id=mem,size=%lluM,share=on%s",
+	    (unsigned long long)(memory_b / MIB),
+	    cfg->hugepages ? ",hugetlb=on,hugetlbsize=2M,prealloc=on" : "");
+	add(a, "-display");
+	add(a, "none");
+}
+
+static int add_sockets(struct args *a, const struct vm_config *cfg)
+{
+	char path[PATH_MAX], quoted[PATH_MAX + 64], log[PATH_MAX];
+	int err = vm_path(path, FD_SOCKET_PATH_MAX + 1, cfg->state_dir, cfg->name, VM_FILE_QMP);
+
+	if (err)
+		return err;
+	escape(path, quoted, sizeof(quoted));
+	add(a, "-qmp");
+	add(a, "unix:%s,server=on,wait=off", quoted);
+	err = vm_path(path, FD_SOCKET_PATH_MAX + 1, cfg->state_dir, cfg->name, VM_FILE_CONSOLE);
+	if (!err)
+		err = vm_path(log, sizeof(log), cfg->state_dir, cfg->name, VM_FILE_CONSOLE_LOG);
+	if (err)
+		return err;
+	escape(path, quoted, sizeof(quoted));
+	add(a, "-chardev");
+	char quoted_log[PATH_MAX + 64];
+
+	escape(log, quoted_log, sizeof(quoted_log));
+	add(a, "socket,id=console,path=%s,server=on,wait=off,logfile=%s", quoted, quoted_log);
+	add(a, "-serial");
+	add(a, "chardev:console");
+	err = vm_path(path, sizeof(path), cfg->state_dir, cfg->name, VM_FILE_PID);
+	if (err)
+		return err;
+	add(a, "-daemonize");
+	add(a, "-pidfile");
+	add(a, "%s", path);
+	err = vm_path(path, sizeof(path), cfg->state_dir, cfg->name, VM_FILE_LOG);
+	if (err)
+		return err;
+	add(a, "-D");
+	add(a, "%s", path);
+	return 0;
+}
+
+static void add_disk(struct args *a, const struct vm_disk *d, size_t i, bool boot)
+{
+	char quoted[2 * FD_SOCKET_PATH_MAX + 4];
+
+	escape(d->socket, quoted, sizeof(quoted));
+	add(a, "-chardev");
+	/* reconnect: a controller that restarts is found again after a second */
+	add(a, "socket,id=disk%zu,path=%s,reconnect=1", i, quoted);
+	add(a, "-device");
+	add(a, "vhost-user-blk-pci,chardev=disk%zu,num-queues=%u,packed=%s%s%s%s", i, d->queues,
+	    d->packed ? "on" : "off", boot ? ",bootindex=1" : "", d->options ? "," : "",
+	    d->options ? d->options : "");
+}
+
+static bool io_uring_works(void)
+{
+	struct io_uring_params p = { 0 };
+	int fd = (int)syscall(SYS_io_uring_setup, 1, &p);
+
+	fd_close(fd);
+	return fd >= 0;
+}
+
+/* QEMU's own virtio-blk, as fast as this host lets it be. */
+static void add_image(struct args *a, const char *image, bool boot)
+{
+	size_t len = strlen(image);
+	/* by the name only: a guest may write any header into a raw image */
+	bool qcow2 = len > 6 && !strcmp(image + len - 6, ".qcow2");
+	char quoted[PATH_MAX];
+	/* tmpfs has no O_DIRECT */
+	int fd = open(image, O_RDWR | O_DIRECT | O_CLOEXEC);
+
+	escape(image, quoted, sizeof(quoted));
+	add(a, "-drive");
+	add(a, "if=none,id=image,format=%s,file=%s,cache=%s,aio=%s,discard=unmap",
+	    qcow2 ? "qcow2" : "raw", quoted, fd >= 0 ? "none" : "writeback",
+	    io_uring_works() ? "io_uring" : "threads");
+	fd_close(fd);
+	add(a, "-object");
+	add(a, "iothread,id=io");
+	add(a, "-device");
+	add(a, "virtio-blk-pci,drive=image,iothread=io%s", boot ? ",bootindex=1" : "");
+}
+
+static void add_boot(struct args *a, const struct vm_config *cfg)
+{
+	if (!cfg->kernel)
+		return;
+	add(a, "-kernel");
+	add(a, "%s", cfg->kernel);
+	if (cfg->initrd) {
+		add(a, "-initrd");
+		add(a, "%s", cfg->initrd);
+	}
+	char poll[48] = "";
+
+	if (cfg->poll_queues)
+		snprintf(poll, sizeof(poll), " virtio_blk.poll_queues=%u", cfg->poll_queues);
+	add(a, "-append");
+	add(a, "console=ttyS0%s%s%s", poll, cfg->append ? " " : "", cfg->append ? cfg->append : "");
+}
+
+static void add_network(struct args *a)
+{
+	add(a, "-netdev");
+	add(a, "user,id=net");
+	add(a, "-device");
+	/* without its boot ROM, which is a package of its own */
+	add(a, "virtio-net-pci,netdev=net,romfile=");
+}
+
+int vm_argv(const struct vm_config *cfg, char ***ret_argv, struct vm_error *err)
+{
+	struct args a = { 0 };
+	int bad = check(cfg, err);
+
+	if (bad)
+		return bad;
+	add_machine(&a, cfg, cfg->memory_b ? cfg->memory_b : VM_MEMORY_DEFAULT_B);
+	bad = add_sockets(&a, cfg);
+	if (bad) {
+		vm_argv_free(a.v);
+		return vm_fail(err, bad, "name", "the sockets of this machine would be longer than %d "
+			       "bytes", FD_SOCKET_PATH_MAX);
+	}
+	add_boot(&a, cfg);
+	if (cfg->image)
+		add_image(&a, cfg->image, !cfg->kernel);
+	for (size_t i = 0; i < cfg->ndisks; i++)
+		add_disk(&a, &cfg->disks[i], i, !cfg->kernel && !cfg->image && !i);
+	if (cfg->network)
+		add_network(&a);
+	for (size_t i = 0; i < cfg->nextra; i++)
+		add(&a, "%s", cfg->extra[i]);
+	if (a.failed) {
+		vm_argv_free(a.v);
+		return -ENOMEM;
+	}
+	*ret_argv = a.v;
+	return 0;
+}
+
+void vm_argv_free(char **argv)
+{
+	for (char **arg = argv; arg && *arg; arg++)
+		free(*arg);
+	free(argv);
+}

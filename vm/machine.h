@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of this room share and nobody else sees: errors, the machine's
+ * directory, and its process known by pid and start time. Cold path; any thread.
+ */
+#pragma once
+
+#include <limits.h>
+
+#include "vm/vm.h"
+
+#define VM_FILE_MACHINE "machine.json"
+#define VM_FILE_PID "qemu.pid"
+#define VM_FILE_LOG "qemu.log"
+#define VM_FILE_QMP "qmp.sock"
+#define VM_FILE_CONSOLE "console.sock"
+#define VM_FILE_CONSOLE_LOG "console.log"
+
+/* Fills @err (unless NULL). Return: @code. */
+int vm_fail(struct vm_error *err, int code, const char *param, const char *fmt, ...)
+	printf_like(4, 5);
+
+/* Return: 0; -EINVAL with @err naming "name". */
+int vm_name_check(const char *name, struct vm_error *err);
+
+/* "STATE_DIR/NAME[/FILE]"; @state_dir and @file may be NULL. Return: 0; -ENAMETOOLONG. */
+int vm_path(char *ret_path, size_t size, const char *state_dir, const char *name,
+	    const char *file);
+
+/* What is written down of a running machine. */
+struct vm_record {
+	pid_t pid;
+	uint64_t start_ticks; /* of the process, so that a reused pid is not taken for it */
+	uint64_t started_s;
+	uint64_t memory_b;
+	unsigned cpus;
+	bool kvm;
+};
+
+/* Return: 0; -ENOENT; -EBADMSG; -errno. */
+int vm_record_load(const char *state_dir, const char *name, struct vm_record *ret);
+int vm_record_save(const char *state_dir, const char *name, const struct vm_record *rec);
+
+/* Field 22 of /proc/PID/stat. Return: 0; -ESRCH. */
+int vm_start_ticks(pid_t pid, uint64_t *ret);
+
+/* Return: a pidfd of the recorded process; -ESRCH when it has ended. */
+int vm_pidfd(const struct vm_record *rec);
+
+/* Runs @argv with nothing on its input, waits for it; *ret_text is what it wrote on both outputs
+ * (NUL-terminated, cut at @size). Return: its exit status; 128 + signal; -errno. */
+int vm_run_program(char *const argv[], char *ret_text, size_t size);

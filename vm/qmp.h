@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * QEMU's control socket: one command at a time, events skipped. Every wait ends
+ * after the time given at the opening. One thread at a time; may block, allocates.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/base.h"
+
+struct qmp;
+
+/* Connects, reads the greeting, leaves negotiation mode.
+ * Return: 0; -ETIMEDOUT (another client has it); -EPROTO; -errno of connect. */
+int qmp_open(const char *path, unsigned timeout_ms, struct qmp **ret_qmp);
+void qmp_close(struct qmp *q);
+
+/* Runs @command. @args (stolen) may be NULL. *ret_value, the caller's to drop, is QEMU's answer; NULL
+ * @ret_value drops it here.
+ * Return: 0; -EREMOTEIO when QEMU refused (qmp_reason() has its words); -EPIPE when it went away;
+ * -ETIMEDOUT; -EPROTO. */
+int qmp_call(struct qmp *q, const char *command, json_t *args, json_t **ret_value);
+
+/* QEMU's description of the last refusal; lives as long as @q. */
+const char *qmp_reason(const struct qmp *q);
