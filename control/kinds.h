@@ -15,6 +15,9 @@ struct function; /* core/ */
 struct media_want {
 	uint64_t size_b; /* 0: whatever the medium has */
 	bool readonly;
+	/* A new disk: what it is kept in may be made. False when a disk comes back from the kept
+	 * state: a file that is not there is then an error, not an empty disk. */
+	bool create;
 };
 
 struct media_kind {
