@@ -37,3 +37,17 @@ static inline uint64_t get_le64(const void *p)
 	memcpy(&v, p, sizeof(v));
 	return le64toh(v);
 }
+
+/*
+ * Reading memory that another program writes at will: once, whole, into a local that the
+ * compiler cannot fetch again. What is judged is then what is used.
+ */
+static inline void read_once_16(const void *p, uint64_t ret_w[2])
+{
+	uint64_t w[2];
+
+	memcpy(w, p, sizeof(w));
+	__asm__ volatile("" : "+r"(w[0]), "+r"(w[1]));
+	ret_w[0] = le64toh(w[0]);
+	ret_w[1] = le64toh(w[1]);
+}

@@ -58,7 +58,7 @@ struct req {
 	void *owner;			 /* the front's: usually its queue */
 	uint8_t op, status, flags, step;
 	uint16_t nseg;
-	uint16_t unused;
+	uint16_t front_bits; /* the front's */
 
 	/* where it waits, and what its present holder keeps of it */
 	struct list link;      /* the lane's requests in flight, oldest first */

@@ -108,6 +108,7 @@ int gmem_new(const struct gmem *old, struct gregion *add, const struct gregion *
 	struct gmem *m = malloc(sizeof(*m) + room * sizeof(struct gregion *));
 	if (!m)
 		return -ENOMEM;
+	m->next = NULL;
 	m->n = 0;
 	for (unsigned i = 0; i < room; i++) {
 		struct gregion *g = i < room - 1 ? old->reg[i] : NULL;

@@ -37,6 +37,7 @@ struct gregion {
 };
 
 struct gmem {
+	struct gmem *next; /* the owner's */
 	unsigned n;
 	struct gregion *reg[]; /* by base_b */
 };

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "front/vhost_blk/blk.h"
+
+#include "base/bytes.h"
+#include "wire/virtio_blk.h"
+
+/* Which way a request's data goes, as its descriptors say. */
+enum blk_data { BLK_NONE, BLK_OUT, BLK_IN, BLK_BOTH };
+
+/* req.front_bits: medium[0] is the address of the header, which is not read yet. */
+#define BLK_HEADER_AHEAD 1
+
+#define HDR_B sizeof(struct virtio_blk_hdr)
+
+/* The one place where a status becomes the guest's (5.2.6). */
+static uint8_t status_of(enum req_status s)
+{
+	switch (s) {
+	case REQ_OK:
+		return VIRTIO_BLK_S_OK;
+	case REQ_UNSUPP:
+		return VIRTIO_BLK_S_UNSUPP;
+	default:
+		return VIRTIO_BLK_S_IOERR;
+	}
+}
+
+/* A migration is under way: what the guest will see changed is marked, data first. */
+static void mark_dirty(struct vq *q, const struct req *r, const struct blk_priv *b)
+{
+	if (b->data == BLK_IN)
+		for (unsigned i = 0; i < r->nseg; i++)
+			dirty_mark_seg(q->log, &r->seg[i]);
+	if (b->status)
+		dirty_mark(q->log, b->status_gpa, 1);
+}
+
+static void complete(struct req *r)
+{
+	struct vq *q = r->owner;
+	struct blk_priv *b = blk_priv(r);
+
+	if (likely(b->status))
+		*b->status = status_of(r->status);
+	if (unlikely(q->log))
+		mark_dirty(q, r, b);
+	q->inflight--;
+	q->gen_inflight[b->gen]--;
+	if (q->packed)
+		packed_push(q, b->id, b->in_b, b->slots, b->track);
+	else
+		split_push(q, b->id, b->in_b);
+	slab_put(&q->pe.poller->slab, r);
+	poller_dirty(q->pe.poller, &q->pe);
+}
+
+static void refuse(struct vq *q, struct req *r, enum req_status s)
+{
+	stat_add(&q->refused, 1);
+	r->status = (uint8_t)s;
+	complete(r);
+}
+
+/* The header's first word and its sector, kept where the medium has nothing yet. */
+static void keep_header(struct req *r, const uint64_t w[2])
+{
+	r->medium[0] = w[0] & UINT32_MAX;
+	r->medium[1] = w[1];
+}
+
+/* Copies @len_b bytes at offset @skip of the device-readable part of @c. Return: false: it is
+ * shorter, or outside memory (*ret_fault). */
+static bool gather(struct vq *q, const struct vchain *c, void *to, size_t len_b, bool *ret_fault)
+{
+	struct seg s[HDR_B];
+	uint8_t *p = to;
+
+	for (unsigned i = 0; i < c->n && !c->d[i].in && len_b; i++) {
+		uint32_t take_b = (uint32_t)min_u64(c->d[i].len_b, len_b);
+		int n = gview_map(&q->view, c->d[i].at, take_b, s, ARRAY_SIZE(s));
+
+		if (n < 0) {
+			*ret_fault = true;
+			return false;
+		}
+		for (int k = 0; k < n; k++) {
+			memcpy(p, s[k].host, s[k].len_b);
+			p += s[k].len_b;
+		}
+		len_b -= take_b;
+	}
+	return !len_b;
+}
+
+/* Maps the data: of the device-readable part what follows the header, of the writable part all
+ * but the last byte. Return: 0; -EAGAIN; -EFAULT; -E2BIG. */
+static int map_data(struct vq *q, const struct vchain *c, struct req *r, uint64_t data_b, bool in)
+{
+	uint64_t skip_b = in ? 0 : HDR_B, left_b = data_b;
+	unsigned room = REQ_INLINE_SEGS, n = 0;
+
+	for (unsigned i = 0; i < c->n && left_b; i++) {
+		const struct vdesc *d = &c->d[i];
+
+		if (d->in != in)
+			continue;
+		if (d->len_b <= skip_b) {
+			skip_b -= d->len_b;
+			continue;
+		}
+		gpa_t at = { d->at.v + skip_b };
+		uint64_t run_b = min_u64(d->len_b - skip_b, left_b);
+		int k = gview_map(&q->view, at, run_b, r->seg + n, room - n);
+
+		if (k == -E2BIG && room == REQ_INLINE_SEGS) {
+			if (!slab_long_get(&q->pe.poller->slab, r))
+				return -EAGAIN;
+			memcpy(r->seg, r->inl, n * sizeof(struct seg));
+			room = REQ_MAX_SEGS;
+			k = gview_map(&q->view, at, run_b, r->seg + n, room - n);
+		}
+		if (k < 0)
+			return k;
+		n += (unsigned)k;
+		skip_b = 0;
+		left_b -= run_b;
+	}
+	r->nseg = (uint16_t)n;
+	return 0;
+}
+
+/* Device-readable and device-writable bytes of @c; 2.7.4.2 wants the writable ones last.
+ * Return: false: they are not. */
+static bool measure(const struct vchain *c, uint64_t *ret_out_b, uint64_t *ret_in_b)
+{
+	uint64_t out_b = 0, in_b = 0;
+	bool ordered = true;
+
+	for (unsigned i = 0; i < c->n; i++) {
+		ordered &= c->d[i].in || !in_b;
+		*(c->d[i].in ? &in_b : &out_b) += c->d[i].len_b;
+	}
+	*ret_out_b = out_b;
+	*ret_in_b = in_b;
+	return ordered;
+}
+
+/* The status is the last writable byte (5.2.6). Return: 0; -EFAULT. */
+static int find_status(struct vq *q, const struct vchain *c, struct blk_priv *b)
+{
+	for (unsigned i = c->n; i-- > 0;) {
+		const struct vdesc *d = &c->d[i];
+
+		if (!d->in || !d->len_b)
+			continue;
+		if (d->len_b - 1 > UINT64_MAX - d->at.v)
+			return -EFAULT;
+		b->status_gpa = d->at.v + d->len_b - 1;
+		b->status = gview_run(&q->view, (gpa_t){ b->status_gpa }, 1);
+		return b->status ? 0 : -EFAULT;
+	}
+	return 0;
+}
+
+/* Every descriptor must lie in memory, also those that the request does not use. */
+static int check_addresses(struct vq *q, const struct vchain *c)
+{
+	for (unsigned i = 0; i < c->n; i++) {
+		gpa_t at = c->d[i].at;
+		uint64_t left_b = c->d[i].len_b;
+
+		while (left_b) {
+			struct gregion *g = gview_region(&q->view, at);
+
+			if (!g)
+				return -EFAULT;
+			uint64_t run_b = min_u64(left_b, g->len_b - (at.v - g->base_b));
+			at.v += run_b;
+			left_b -= run_b;
+		}
+	}
+	return 0;
+}
+
+/* Any layout of header, data and status. */
+static int begin_any(struct vq *q, const struct vchain *c, struct req *r)
+{
+	struct blk_priv *b = blk_priv(r);
+	uint64_t out_b, in_b, hdr[2] = { 0 };
+	bool fault = false;
+	bool ordered = measure(c, &out_b, &in_b);
+
+	if (check_addresses(q, c) || find_status(q, c, b))
+		return -EFAULT;
+	b->in_b = (uint32_t)min_u64(in_b, UINT32_MAX);
+	b->data = BLK_BOTH; /* until known better: refused */
+	r->nseg = 0;
+	r->len_b = 0;
+	if (!ordered || c->too_long || !in_b || !gather(q, c, hdr, HDR_B, &fault))
+		return fault ? -EFAULT : 0;
+	hdr[0] = le64toh(hdr[0]);
+	hdr[1] = le64toh(hdr[1]);
+	keep_header(r, hdr);
+	uint64_t data_out_b = out_b - HDR_B, data_in_b = in_b - 1;
+	if (data_out_b && data_in_b)
+		return 0;
+	r->len_b = data_out_b + data_in_b;
+	int err = map_data(q, c, r, r->len_b, data_in_b);
+	if (err == -E2BIG)
+		return 0;
+	b->data = data_in_b ? BLK_IN : data_out_b ? BLK_OUT : BLK_NONE;
+	return err;
+}
+
+/* The usual layout, a descriptor each for header, one run of data, and status. Return: false: it
+ * is another; nothing was set. */
+static inline bool begin_usual(struct vq *q, const struct vchain *c, struct req *r)
+{
+	const struct vdesc *d = c->d;
+	struct blk_priv *b = blk_priv(r);
+
+	if (unlikely(c->n != 3 || d[0].in || d[0].len_b != HDR_B || !d[2].in || d[2].len_b != 1))
+		return false;
+	void *hdr = gview_run(&q->view, d[0].at, HDR_B);
+	uint8_t *status = gview_run(&q->view, d[2].at, 1);
+	void *data = gview_run(&q->view, d[1].at, d[1].len_b);
+	if (unlikely(!hdr || !status || !data))
+		return false;
+	/* for writing: the status usually shares the header's line */
+	__builtin_prefetch(hdr, 1);
+	r->medium[0] = (uintptr_t)hdr;
+	r->seg[0] = (struct seg){ data, d[1].len_b, q->view.last };
+	r->nseg = 1;
+	r->len_b = d[1].len_b;
+	b->status = status;
+	b->status_gpa = d[2].at.v;
+	b->in_b = d[1].in ? d[1].len_b + 1 : 1;
+	b->data = d[1].in ? BLK_IN : BLK_OUT;
+	return true;
+}
+
+struct req *blk_begin(struct vq *q, const struct vchain *c, int *ret_err)
+{
+	struct req *r = slab_get(&q->pe.poller->slab);
+
+	if (unlikely(!r)) {
+		*ret_err = -EAGAIN;
+		return NULL;
+	}
+	struct blk_priv *b = blk_priv(r);
+	r->lane = q->lane;
+	r->owner = q;
+	r->complete = complete;
+	r->taken_ticks = q->pe.poller->now_ticks;
+	b->id = c->id;
+	b->slots = c->slots;
+	b->track = c->track;
+	b->gen = q->gen;
+	if (likely(begin_usual(q, c, r))) {
+		r->front_bits = BLK_HEADER_AHEAD;
+	} else {
+		b->status = NULL;
+		r->front_bits = 0;
+		*ret_err = begin_any(q, c, r);
+		if (*ret_err) {
+			slab_put(&q->pe.poller->slab, r);
+			return NULL;
+		}
+	}
+	q->inflight++;
+	q->gen_inflight[b->gen]++;
+	return r;
+}
+
+/* GET_ID: 20 bytes, zero-padded (5.2.6). */
+static void answer_id(struct vq *q, struct req *r)
+{
+	const char *id = disk_serial(q->disk);
+	size_t left_b = VIRTIO_BLK_ID_BYTES;
+
+	for (unsigned i = 0; i < r->nseg && left_b; i++) {
+		size_t n = min_u64(left_b, r->seg[i].len_b);
+
+		memcpy(r->seg[i].host, id, n);
+		id += n;
+		left_b -= n;
+	}
+	r->status = REQ_OK;
+	complete(r);
+}
+
+/* The one range of a discard or write-zeroes: more than max_discard_seg = 1 are not offered. */
+static enum req_status read_range(struct req *r)
+{
+	struct virtio_blk_range range;
+	uint64_t w[2];
+	uint8_t *p = (uint8_t *)w;
+	size_t left_b = sizeof(range);
+
+	if (r->len_b != sizeof(range))
+		return REQ_UNSUPP;
+	for (unsigned i = 0; i < r->nseg && left_b; i++) {
+		memcpy(p, r->seg[i].host, r->seg[i].len_b);
+		p += r->seg[i].len_b;
+		left_b -= r->seg[i].len_b;
+	}
+	uint32_t flags = (uint32_t)(le64toh(w[1]) >> 32);
+	uint64_t sector = le64toh(w[0]);
+	if (flags & ~(uint32_t)VIRTIO_BLK_RANGE_F_UNMAP ||
+	    (flags && r->op == REQ_DISCARD)) /* 5.2.6.2 */
+		return REQ_UNSUPP;
+	if (sector > (UINT64_MAX >> 9))
+		return REQ_RANGE;
+	if (flags)
+		r->flags |= REQ_F_UNMAP;
+	r->off_b = sector * VIRTIO_BLK_SECTOR_B;
+	r->len_b = (le64toh(w[1]) & UINT32_MAX) * VIRTIO_BLK_SECTOR_B;
+	r->nseg = 0;
+	return REQ_OK;
+}
+
+/* Requests other than read and write. Return: whether @r is to be submitted. */
+static bool judge_other(struct vq *q, struct req *r, uint32_t type)
+{
+	struct blk_priv *b = blk_priv(r);
+	enum req_status s = REQ_UNSUPP;
+
+	switch (type) {
+	case VIRTIO_BLK_T_FLUSH:
+		r->op = REQ_FLUSH;
+		r->off_b = r->len_b = 0;
+		r->nseg = 0;
+		return true;
+	case VIRTIO_BLK_T_GET_ID:
+		if (b->data != BLK_IN) {
+			s = REQ_RANGE;
+			break;
+		}
+		answer_id(q, r);
+		return false;
+	case VIRTIO_BLK_T_DISCARD:
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		r->op = type == VIRTIO_BLK_T_DISCARD ? REQ_DISCARD : REQ_ZEROES;
+		s = b->data == BLK_OUT ? read_range(r) : REQ_RANGE;
+		if (s == REQ_OK && q->write_through)
+			r->flags |= REQ_F_FUA;
+		break;
+	default:
+		break;
+	}
+	if (s == REQ_OK)
+		return true;
+	refuse(q, r, s);
+	return false;
+}
+
+/* Return: whether @r is to be submitted; otherwise it has completed. */
+static inline bool judge(struct vq *q, struct req *r)
+{
+	struct blk_priv *b = blk_priv(r);
+
+	if (likely(r->front_bits & BLK_HEADER_AHEAD)) {
+		uint64_t hdr[2];
+
+		read_once_16((void *)(uintptr_t)r->medium[0], hdr);
+		keep_header(r, hdr);
+	}
+	uint32_t type = (uint32_t)r->medium[0];
+	uint64_t sector = r->medium[1];
+	if (unlikely(b->data == BLK_BOTH)) {
+		refuse(q, r, REQ_RANGE);
+		return false;
+	}
+	if (unlikely(type > VIRTIO_BLK_T_OUT))
+		return judge_other(q, r, type);
+	/* wrong direction, no data, or an offset that does not fit 64 bits */
+	if (unlikely(b->data != (type == VIRTIO_BLK_T_IN ? BLK_IN : BLK_OUT) ||
+		     sector > (UINT64_MAX >> 9))) {
+		refuse(q, r, REQ_RANGE);
+		return false;
+	}
+	r->op = type == VIRTIO_BLK_T_IN ? REQ_READ : REQ_WRITE;
+	r->off_b = sector * VIRTIO_BLK_SECTOR_B;
+	if (unlikely(q->write_through && type == VIRTIO_BLK_T_OUT))
+		r->flags |= REQ_F_FUA;
+	return true;
+}
+
+void blk_submit(struct vq *q, struct req **reqs, unsigned n)
+{
+	unsigned good = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if (likely(judge(q, reqs[i])))
+			reqs[good++] = reqs[i];
+	if (likely(good))
+		disk_submit(q->lane, reqs, good);
+}

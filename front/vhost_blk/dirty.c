@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "front/vhost_blk/dirty.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "guest/gmem.h"
+
+int dirty_open(const struct vhost_user_log *d, int fd, struct dirty_log **ret_log)
+{
+	struct stat st;
+
+	if (!d->size_b || d->size_b > SIZE_MAX / 2 || d->off_b > SIZE_MAX / 2)
+		return -EINVAL;
+	if (fstat(fd, &st))
+		return -errno;
+	if (!range_inside(d->off_b, d->size_b, (uint64_t)st.st_size))
+		return -ERANGE;
+	struct dirty_log *l = malloc(sizeof(*l));
+	if (!l)
+		return -ENOMEM;
+	/* from 0: the offset need not be a page's */
+	*l = (struct dirty_log){ .off_b = d->off_b, .size_b = d->size_b,
+				 .map_len_b = d->off_b + d->size_b };
+	l->map = mmap(NULL, l->map_len_b, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (l->map == MAP_FAILED) {
+		int err = -errno;
+
+		free(l);
+		return err;
+	}
+	*ret_log = l;
+	return 0;
+}
+
+void dirty_close(struct dirty_log *l)
+{
+	if (!l)
+		return;
+	munmap(l->map, l->map_len_b);
+	free(l);
+}
+
+void dirty_mark(struct dirty_log *l, uint64_t gpa, uint64_t len_b)
+{
+	if (!len_b || len_b - 1 > UINT64_MAX - gpa)
+		return;
+	uint64_t page = gpa / VHOST_USER_LOG_PAGE_B;
+	uint64_t last = (gpa + len_b - 1) / VHOST_USER_LOG_PAGE_B;
+
+	/* relaxed: the order that counts, data before its bit before the used ring, is made by
+	 * the release with which the used ring is published */
+	for (; page <= last && page / 8 < l->size_b; page++)
+		__atomic_fetch_or(&l->map[l->off_b + page / 8], (uint8_t)(1u << (page % 8)),
+				  __ATOMIC_RELAXED);
+}
+
+void dirty_mark_seg(struct dirty_log *l, const struct seg *s)
+{
+	dirty_mark(l, s->reg->base_b + (uint64_t)((uint8_t *)s->host - s->reg->host), s->len_b);
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * In-flight tracking (vhost-user, "Inflight I/O tracking"): a region shared with the
+ * VMM in which we write down, before acting on it, which requests we have taken, and
+ * strike out what we have completed. When the VMM connects again, after we were
+ * killed or lost the connection, it hands the region back, and what stands in it is
+ * done again.
+ *
+ * The region comes from the other side of a socket: what is read back is bounded
+ * before it is used. A crash stops us between two instructions, never between two
+ * stores of one thread as another sees them, so the order is kept against the
+ * compiler alone.
+ * Context: the queue's poller; track_open() and track_close() the connection's thread.
+ */
+#pragma once
+
+#include "front/vhost_blk/vq.h"
+
+static inline void track_order(void)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+/* Bytes of one queue's region, a multiple of 64. */
+uint64_t track_region_len_b(bool packed, uint16_t size);
+
+/* Begins with the region at @at, whose size has been checked, or without one (NULL). Sets the
+ * queue's indices: from @base (the front end's SET_VRING_BASE) where the region is new, otherwise
+ * from the region and the ring. Queues what is to be done again.
+ * Return: 0; -EINVAL: the region is another ring's or makes no sense; -ENOMEM. */
+int track_open(struct vq *q, void *at, uint32_t base);
+void track_close(struct vq *q);
+
+static inline void track_split_take(struct vq *q, uint16_t head)
+{
+	struct vhost_user_region_split *t = q->track_split;
+
+	if (!t)
+		return;
+	t->desc[head].counter = q->track_counter++;
+	track_order();
+	t->desc[head].inflight = 1;
+}
+
+static inline void track_split_push(struct vq *q, uint16_t head)
+{
+	struct vhost_user_region_split *t = q->track_split;
+
+	if (!t)
+		return;
+	q->pushed[q->npushed] = head;
+	t->desc[head].next = t->last_batch_head;
+	t->last_batch_head = head;
+	track_order();
+}
+
+/* The batch is the guest's: strike it out. Crashing before the end of this leaves used_idx behind,
+ * by which a successor knows how many of the last batch are to be struck out. */
+static inline void track_split_publish(struct vq *q)
+{
+	struct vhost_user_region_split *t = q->track_split;
+
+	if (!t)
+		return;
+	track_order();
+	for (unsigned i = 0; i < q->npushed; i++)
+		t->desc[q->pushed[i]].inflight = 0;
+	track_order();
+	t->used_idx = q->used_idx;
+}
+
+/* Packed: descriptors are copied as they are fetched, because the ring's own may be overwritten by
+ * used ones before a successor reads them; a chain counts from track_packed_take() on. */
+void track_packed_begin(struct vq *q, struct vchain *c);
+void track_packed_desc(struct vq *q, struct vchain *c, const uint64_t w[2]);
+void track_packed_take(struct vq *q, const struct vchain *c);
+/* The next chain to be done again. Return: 0; -EINVAL with *ret_reason. */
+int track_packed_replay(struct vq *q, struct vchain *c, const char **ret_reason);
+void track_packed_push(struct vq *q, uint16_t track, uint16_t slots);
+void track_packed_publish(struct vq *q);

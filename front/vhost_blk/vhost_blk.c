@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The front's thread: accepts, handles messages, passes on what control tells it.
+ */
+#include "front/vhost_blk/vhost_blk.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "front/vhost_blk/session.h"
+
+#define STACK_B (256 * KIB)
+
+static struct vhost_blk *of(struct front *f)
+{
+	return container_of(f, struct vhost_blk, front);
+}
+
+static void begin(struct vhost_blk *f, int sock)
+{
+	const char *name = disk_name(f->conf.disk);
+	struct session *s;
+
+	if (session_open(f, sock, &s)) {
+		log_error(name, "no memory for a connection");
+		fd_close(sock);
+		return;
+	}
+	log_info(name, "process %d has connected", (int)s->peer_pid);
+	pthread_mutex_lock(&f->lock);
+	f->session = s;
+	pthread_mutex_unlock(&f->lock);
+}
+
+static void end(struct vhost_blk *f, const char *why)
+{
+	struct session *s = f->session;
+
+	if (!s)
+		return;
+	/* queues first, while front_ops.info() can still see why it takes long */
+	session_stop_all(s);
+	pthread_mutex_lock(&f->lock);
+	f->session = NULL;
+	pthread_mutex_unlock(&f->lock);
+	log_info(disk_name(f->conf.disk), "process %d has gone%s%s", (int)s->peer_pid,
+		 why ? ": " : "", why ? why : "");
+	session_close(s);
+}
+
+/* One VMM at a time: a disk with two writers is a broken disk. */
+static void accept_one(struct vhost_blk *f)
+{
+	int sock = accept4(f->conf.listen_fd, NULL, NULL, SOCK_CLOEXEC);
+
+	if (sock < 0)
+		return;
+	if (!f->session) {
+		begin(f, sock);
+		return;
+	}
+	log_warn(disk_name(f->conf.disk), "refused a second connection: process %d has the disk",
+		 (int)f->session->peer_pid);
+	fd_close(sock);
+}
+
+static void set_mode(struct vhost_blk *f)
+{
+	struct session *s = f->session;
+
+	for (unsigned i = 0; s && i < FRONT_QUEUES_MAX; i++)
+		if (s->queue[i] && s->queue[i]->vq.running)
+			vq_set_mode(&s->queue[i]->vq, disk_mode(f->conf.disk));
+}
+
+static void handle_todo(struct vhost_blk *f)
+{
+	uint64_t v;
+
+	(void)!read(f->wake_fd, &v, sizeof(v));
+	/* acquire: pairs with the release in tell(), so that what control changed is here */
+	unsigned todo = __atomic_fetch_and(&f->todo, VHOST_BLK_STOP, __ATOMIC_ACQUIRE);
+
+	if (todo & FRONT_SIZE && f->session)
+		message_config_changed(f->session);
+	if (todo & FRONT_MODE)
+		set_mode(f);
+}
+
+static void handle_message(struct vhost_blk *f)
+{
+	char what[128];
+	int err = message_handle(f->session, what, sizeof(what));
+
+	if (err == -EPIPE || err == -ECONNRESET)
+		end(f, NULL);
+	else if (err)
+		end(f, what);
+}
+
+static void *serve(void *arg)
+{
+	struct vhost_blk *f = arg;
+
+	pthread_setname_np(pthread_self(), "vhost-blk");
+	if (f->conf.conn_fd >= 0)
+		begin(f, f->conf.conn_fd);
+	while (!(__atomic_load_n(&f->todo, __ATOMIC_RELAXED) & VHOST_BLK_STOP)) {
+		struct session *s = f->session;
+		struct pollfd w[] = {
+			{ .fd = f->wake_fd, .events = POLLIN },
+			{ .fd = f->conf.listen_fd, .events = POLLIN },
+			{ .fd = s ? s->sock : -1, .events = POLLIN },
+			{ .fd = s ? s->backend_fd : -1, .events = POLLIN },
+		};
+
+		if (poll(w, ARRAY_SIZE(w), -1) < 0)
+			continue;
+		if (w[0].revents)
+			handle_todo(f);
+		if (w[3].revents)
+			message_backend_reply(s);
+		if (w[2].revents)
+			handle_message(f);
+		if (w[1].revents)
+			accept_one(f);
+		if (f->conf.conn_fd >= 0 && !f->session) {
+			if (f->conf.ended)
+				f->conf.ended(f->conf.ended_arg);
+			break;
+		}
+	}
+	end(f, NULL);
+	return NULL;
+}
+
+static void tell(struct vhost_blk *f, unsigned what)
+{
+	static const uint64_t one = 1;
+
+	/* release: pairs with the acquire in handle_todo() */
+	__atomic_fetch_or(&f->todo, what, __ATOMIC_RELEASE);
+	(void)!write(f->wake_fd, &one, sizeof(one));
+}
+
+static void vhost_blk_changed(struct front *front, unsigned changes)
+{
+	tell(of(front), changes);
+}
+
+static void vhost_blk_info(struct front *front, struct front_info *ret_info)
+{
+	struct vhost_blk *f = of(front);
+
+	*ret_info = (struct front_info){ 0 };
+	pthread_mutex_lock(&f->lock);
+	struct session *s = f->session;
+	if (s) {
+		ret_info->connected = true;
+		ret_info->peer_pid = s->peer_pid;
+		ret_info->since_ns = s->since_ns;
+		ret_info->features = s->features;
+		ret_info->logging = s->log != NULL;
+		ret_info->resize_pending = s->resize_pending;
+	}
+	for (unsigned i = 0; s && i < FRONT_QUEUES_MAX; i++)
+		if (s->queue[i])
+			vq_info(&s->queue[i]->vq, &ret_info->queue[ret_info->nqueue++]);
+	pthread_mutex_unlock(&f->lock);
+}
+
+static void vhost_blk_free(struct vhost_blk *f)
+{
+	fd_close(f->wake_fd);
+	fd_close(f->conf.listen_fd);
+	pthread_mutex_destroy(&f->lock);
+	free(f);
+}
+
+static void vhost_blk_close(struct front *front)
+{
+	struct vhost_blk *f = of(front);
+
+	disk_del_front(f->conf.disk, front);
+	tell(f, VHOST_BLK_STOP);
+	pthread_join(f->thread, NULL);
+	vhost_blk_free(f);
+}
+
+static const struct front_ops vhost_blk_ops = {
+	.kind = "vhost-user",
+	.close = vhost_blk_close,
+	.changed = vhost_blk_changed,
+	.info = vhost_blk_info,
+};
+
+int vhost_blk_open(const struct vhost_blk_conf *c, struct front **ret_front)
+{
+	struct vhost_blk *f = calloc(1, sizeof(*f));
+	pthread_attr_t attr;
+
+	if (!f)
+		return -ENOMEM;
+	f->front.ops = &vhost_blk_ops;
+	f->conf = *c;
+	for (unsigned i = 0; i < c->npoller; i++)
+		f->poller[i] = c->poller[i];
+	f->writeback = true;
+	pthread_mutex_init(&f->lock, NULL);
+	f->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (f->wake_fd < 0) {
+		int err = -errno;
+
+		f->conf.listen_fd = -1; /* stays the caller's */
+		vhost_blk_free(f);
+		return err;
+	}
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_B);
+	int err = pthread_create(&f->thread, &attr, serve, f);
+	pthread_attr_destroy(&attr);
+	if (err) {
+		f->conf.listen_fd = -1;
+		vhost_blk_free(f);
+		return -err;
+	}
+	disk_add_front(c->disk, &f->front);
+	*ret_front = &f->front;
+	return 0;
+}
