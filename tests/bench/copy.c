@@ -3,8 +3,9 @@
  * `copy`: what memory can do, on the poller's core.
  *   what=hot|cold   one 4 KiB copy, over and over, or over memory far beyond the caches
  *   what=load       as the ram medium would for a load: from the offsets of a random or
- *                   sequential read into the client's buffers, one after another
- * cpu= bs= depth= range= seq=0|1 ms=
+ *                   sequential read into the client's buffers, one after another; the other way
+ *                   round with write=1
+ * cpu= bs= depth= range= seq=0|1 write=0|1 ms=
  */
 #include <stdio.h>
 #include <string.h>
@@ -33,10 +34,11 @@ int tool_copy(char **args)
 	uint64_t depth = hot ? 1 : arg_num(args, "depth", 32);
 	uint64_t range = hot ? bs : arg_num(args, "range", 512 * MIB);
 	bool sequential = arg_num(args, "seq", 0);
+	bool write = arg_num(args, "write", 0);
 	uint64_t n = range / bs, r = 88172645463325252ull, block = 0, done = 0, slot = 0;
 
 	pin_thread((unsigned)arg_num(args, "cpu", 0));
-	uint8_t *from = shared_memory(range), *to = shared_memory(depth * bs);
+	uint8_t *disk = shared_memory(range), *buf = shared_memory(depth * bs);
 	uint64_t start = clock_ticks(), now = start;
 	uint64_t end = start + clock_ns_to_ticks(clock_scale(), arg_num(args, "ms", 1000) * NS_PER_MS);
 
@@ -45,9 +47,13 @@ int tool_copy(char **args)
 			r ^= r << 13;
 			r ^= r >> 7;
 			r ^= r << 17;
-			block = !sequential ? (uint64_t)((unsigned __int128)r * n >> 64) :
-			block + 1 == n ? 0 : block + 1;
-			memcpy(to + slot * bs, from + block * bs, bs);
+			if (sequential)
+				block = block + 1 == n ? 0 : block + 1;
+			else
+				block = (uint64_t)((unsigned __int128)r * n >> 64);
+			uint8_t *at = disk + block * bs, *own = buf + slot * bs;
+
+			memcpy(write ? at : own, write ? own : at, bs);
 			slot = slot + 1 == depth ? 0 : slot + 1;
 			__asm__ volatile("" ::: "memory"); /* the next copy is not this one */
 		}

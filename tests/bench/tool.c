@@ -14,6 +14,7 @@ static const struct {
 } commands[] = {
 	{ "rtt", tool_rtt },   { "copy", tool_copy }, { "ring", tool_ring },
 	{ "uring", tool_uring }, { "load", tool_load }, { "idle", tool_idle },
+	{ "start", tool_start }, { "step", tool_step },
 };
 
 void die(const char *what, int err)
@@ -72,6 +73,6 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; argc > 1 && i < ARRAY_SIZE(commands); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run(argv + 2);
-	fprintf(stderr, "usage: bench-tool rtt|copy|ring|uring|load|idle [key=value ...]\n");
+	fprintf(stderr, "usage: bench-tool rtt|copy|ring|uring|load|idle|start|step [key=value ...]\n");
 	return 2;
 }

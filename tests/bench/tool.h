@@ -14,6 +14,8 @@ int tool_ring(char **args); /* a bare ring loop */
 int tool_uring(char **args); /* a bare io_uring loop on a file */
 int tool_load(char **args); /* the polled client on a socket */
 int tool_idle(char **args); /* many connected disks that have done I/O and then rest */
+int tool_step(char **args); /* instructions a request, by stepping a thread of the target */
+int tool_start(char **args); /* from exec to an accepting socket */
 
 /* The value of @key in @args, or @otherwise; a number that cannot be read ends the program. */
 const char *arg_text(char **args, const char *key, const char *otherwise);

@@ -2,7 +2,7 @@
 /*
  * `uring`: the bare io_uring loop. O_DIRECT on a file, plain descriptor, COOP_TASKRUN, one
  * submission system call a batch: what the file medium does, and nothing else.
- *   path= cpu= bs= depth= read=PERCENT ms= warm= range= spin=0|1
+ *   path= cpu= bs= depth= read=PERCENT ms= warm= range= seq=0|1 spin=0|1
  * spin=1 looks at the completion queue without sleeping, as a poller does.
  */
 #include <fcntl.h>
@@ -19,7 +19,8 @@
 struct loop {
 	struct io_uring ring;
 	int fd;
-	uint64_t bs, nblock, rng;
+	uint64_t bs, nblock, next_block, rng;
+	bool sequential;
 	uint64_t read_below; /* of 2^16 */
 	uint8_t *data;
 	uint64_t *stamp;
@@ -34,7 +35,13 @@ static void prepare(struct loop *l, unsigned slot, uint64_t now)
 	l->rng ^= l->rng << 13;
 	l->rng ^= l->rng >> 7;
 	l->rng ^= l->rng << 17;
-	uint64_t off_b = (uint64_t)((unsigned __int128)l->rng * l->nblock >> 64) * l->bs;
+	uint64_t block = (uint64_t)((unsigned __int128)l->rng * l->nblock >> 64);
+
+	if (l->sequential) {
+		block = l->next_block;
+		l->next_block = block + 1 == l->nblock ? 0 : block + 1;
+	}
+	uint64_t off_b = block * l->bs;
 	uint8_t *buf = l->data + slot * l->bs;
 
 	if ((l->rng & 0xffff) < l->read_below)
@@ -96,6 +103,7 @@ static void open_loop(struct loop *l, char **args, unsigned depth)
 	l->bs = arg_num(args, "bs", 4096);
 	l->nblock = arg_num(args, "range", (uint64_t)lseek(l->fd, 0, SEEK_END)) / l->bs;
 	l->read_below = arg_num(args, "read", 100) * 65536 / 100;
+	l->sequential = arg_num(args, "seq", 0);
 	l->rng = 88172645463325252ull;
 	l->stamp = calloc(depth, sizeof(*l->stamp));
 	if (!l->stamp || posix_memalign((void **)&l->data, 4096, depth * l->bs))
