@@ -140,8 +140,15 @@ static void add_machine(struct args *a, const struct vm_config *cfg, uint64_t me
 	add(a, "%s", cfg->accel == VM_ACCEL_KVM ? "kvm" : "tcg");
 	add(a, "-cpu");
 	add(a, "%s", cfg->accel == VM_ACCEL_KVM ? "host" : "max");
+	unsigned cpus = cfg->cpus ? cfg->cpus : 1;
+	/* Linux sets up no more queues than there may be vCPUs: room for one that is not polled.
+	 * And where only one vCPU may ever be, QEMU's emulation leaves the guest's memory barriers
+	 * out (tcg_gen_mb() without CF_PARALLEL): kicks get lost, as the controller is another
+	 * process. */
+	unsigned maxcpus = cfg->poll_queues ? cfg->poll_queues + 1 : 2;
+
 	add(a, "-smp");
-	add(a, "%u", cfg->cpus ? cfg->cpus : 1);
+	add(a, "%u,maxcpus=%u", cpus, cpus > maxcpus ? cpus : maxcpus);
 	add(a, "-m");
 	add(a, "%lluM", (unsigned long long)(memory_b / MIB));
 	/* the controller maps guest memory through this descriptor */

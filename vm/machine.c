@@ -4,7 +4,7 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <signal.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,10 +99,14 @@ int vm_start_ticks(pid_t pid, uint64_t *ret)
 int vm_pidfd(const struct vm_record *rec)
 {
 	CLEANUP(fd_cleanup) int fd = (int)syscall(SYS_pidfd_open, rec->pid, 0);
+	struct pollfd ended = { .fd = fd, .events = POLLIN };
 	uint64_t ticks;
 
 	/* looked at after the opening: from here on the descriptor cannot mean another process */
 	if (fd < 0 || vm_start_ticks(rec->pid, &ticks) || ticks != rec->start_ticks)
+		return -ESRCH;
+	/* ended, and nobody has collected its status: so in containers without an init */
+	if (poll(&ended, 1, 0))
 		return -ESRCH;
 	return fd_steal(&fd);
 }

@@ -68,7 +68,7 @@ static void boots_from_the_disk_unless_told_otherwise(void **state)
 
 	assert_string_equal(argv[0], "qemu-system-x86_64");
 	assert_string_equal(option(argv, "-accel", 0), "tcg");
-	assert_string_equal(option(argv, "-smp", 0), "1");
+	assert_string_equal(option(argv, "-smp", 0), "1,maxcpus=2");
 	assert_string_equal(option(argv, "-m", 0), "512M");
 	assert_string_equal(option(argv, "-object", 0),
 			    "memory-backend-memfd,id=mem,size=512M,share=on");
@@ -96,6 +96,8 @@ static void passes_kernel_initrd_and_polled_queues(void **state)
 	assert_string_equal(option(argv, "-append", 0),
 			    "console=ttyS0 virtio_blk.poll_queues=1 quiet");
 	assert_null(strstr(option(argv, "-device", 0), "bootindex"));
+	/* Linux makes a queue a possible vCPU: one is left that is not polled */
+	assert_string_equal(option(argv, "-smp", 0), "1,maxcpus=2");
 	vm_argv_free(argv);
 }
 
@@ -114,7 +116,7 @@ static void offers_packed_rings_and_hugepages_when_asked(void **state)
 	assert_string_equal(option(argv, "-object", 0), "memory-backend-memfd,id=mem,size=64M,share=on,"
 			    "hugetlb=on,hugetlbsize=2M,prealloc=on");
 	assert_non_null(strstr(option(argv, "-device", 0), "packed=on,bootindex=1,event_idx=off"));
-	assert_string_equal(option(argv, "-smp", 0), "3");
+	assert_string_equal(option(argv, "-smp", 0), "3,maxcpus=3");
 	vm_argv_free(argv);
 }
 

@@ -16,6 +16,15 @@ fail() {
 	exit 1
 }
 
+# Waits until somebody on the host listens.
+hello() {
+	until
+		report hello
+		# shellcheck disable=SC3045 # busybox has it
+		read -r -t 1 answer
+	do :; done
+}
+
 # Waits until the host has done what it wants to do at the point called $1.
 meet() {
 	report meet "$1"
@@ -40,17 +49,36 @@ interrupts() {
 	} END { print n + 0 }' /proc/interrupts
 }
 
-# load LABEL FIO-ARGUMENTS...: runs fio on the disk, reports its JSON in one line and the interrupts
-# that it took.
+# Kicks (exits to the hypervisor) that virtio drivers have made while count() was at work.
+kicks() {
+	awk '$1 == "kick" { print $2 }' /sys/kernel/tracing/kprobe_profile
+}
+
+# load LABEL FIO-ARGUMENTS...: runs fio, reports its JSON in one line.
 load() {
 	label=$1
 	shift
-	before=$(interrupts)
 	fio --name="$label" --direct=1 --output-format=json "$@" >/tmp/fio.out 2>/tmp/fio.err || {
 		cat /tmp/fio.err /tmp/fio.out
 		fail "fio $label"
 	}
-	report interrupts "$label" $(($(interrupts) - before))
 	# what fio prints before the JSON are notes for people
 	report fio "$label" "$(sed -n '/^{/,$p' /tmp/fio.out | tr -d '\n\t ')"
+}
+
+# Like load, with a probe on the driver's notify function: reports kicks and interrupts as well.
+# The probe costs time, so speeds are taken from runs without it.
+count() {
+	tracing=/sys/kernel/tracing
+	if ! [ -f $tracing/kprobe_events ]; then
+		mount -t tracefs tracefs $tracing
+		echo 4 >$tracing/buffer_size_kb
+		echo p:kick vp_notify >$tracing/kprobe_events || fail "no probe on vp_notify"
+	fi
+	echo 1 >$tracing/events/kprobes/kick/enable
+	kicks_before=$(kicks)
+	interrupts_before=$(interrupts)
+	load "$@"
+	report count "$1" $(($(kicks) - kicks_before)) $(($(interrupts) - interrupts_before))
+	echo 0 >$tracing/events/kprobes/kick/enable
 }

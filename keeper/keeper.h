@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parent process: listens, opens paths, checks callers, saves state, and keeps
+ * a worker running. No guest byte reaches it. One thread; keeper_run() is its main.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/base.h"
+
+struct keeper_config {
+	const char *control_path;  /* NULL: no control socket */
+	const char *control_group; /* members may call, beside the own user and root; NULL: none */
+	const char *state_dir;	   /* created if missing; NULL: nothing is kept */
+	const char *program;	   /* of the worker */
+	char *const *argv;	   /* of the worker; KEEPER_LINK_ARG is put behind it */
+	bool one_life;		   /* a worker that dies is not replaced */
+};
+
+#define KEEPER_LINK_ARG "--worker-link="
+
+/* Runs until SIGTERM, SIGINT or SIGHUP, or until the worker ends by itself. Says on standard
+ * error, in one line, why it cannot start. Context: a process without threads.
+ * Return: the exit status. */
+int keeper_run(const struct keeper_config *cfg);

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "keeper/link.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+int link_init(struct link *l, const char *arg)
+{
+	char end;
+
+	*l = (struct link){ .lock = PTHREAD_MUTEX_INITIALIZER };
+	if (sscanf(arg, "%d,%d%c", &l->request_fd, &l->event_fd, &end) != 2)
+		return -EINVAL;
+	/* Whoever connects to the worker's files must not inherit these. */
+	if (fcntl(l->request_fd, F_SETFD, FD_CLOEXEC) || fcntl(l->event_fd, F_SETFD, FD_CLOEXEC))
+		return -EINVAL;
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL))
+		return -errno;
+	/* A keeper that died before the line above sends no signal; its ends are closed then. */
+	struct pollfd gone = { .fd = l->request_fd };
+
+	return poll(&gone, 1, 0) > 0 ? -ESRCH : 0;
+}
+
+void link_fini(struct link *l)
+{
+	l->request_fd = fd_close(l->request_fd);
+	l->event_fd = fd_close(l->event_fd);
+}
+
+/* Sends @req with @fd (or -1) and waits. Return: -errno of either side; otherwise 0, with
+ * *ret_fd the descriptor that came, or -1. */
+static int ask(struct link *l, const struct keeper_request *req, int fd, int *ret_fd)
+{
+	struct keeper_answer answer;
+	unsigned nfd = 0;
+	int got = -1;
+
+	pthread_mutex_lock(&l->lock);
+	ssize_t n = fd_send(l->request_fd, req, sizeof(*req), &fd, fd >= 0);
+	if (!n)
+		n = fd_recv(l->request_fd, &answer, sizeof(answer), &got, 1, &nfd);
+	pthread_mutex_unlock(&l->lock);
+	if (n < 0)
+		return (int)n;
+	if (n != sizeof(answer))
+		answer.err = -EPIPE;
+	if (!nfd)
+		got = -1;
+	if (answer.err || !ret_fd)
+		got = fd_close(got);
+	if (ret_fd)
+		*ret_fd = got;
+	return answer.err;
+}
+
+static int ask_path(struct link *l, struct keeper_request *req, const char *path, int *ret_fd)
+{
+	if (strlen(path) >= sizeof(req->path))
+		return -ENAMETOOLONG;
+	memcpy(req->path, path, strlen(path) + 1);
+	return ask(l, req, -1, ret_fd);
+}
+
+static int fd_or(int err, int fd)
+{
+	if (err)
+		return err;
+	return fd >= 0 ? fd : -EPROTO;
+}
+
+int link_open(struct link *l, const char *path, int flags, mode_t mode)
+{
+	struct keeper_request req = { .op = KEEPER_OPEN, .flags = (uint32_t)flags, .mode = mode };
+	int fd = -1, err = ask_path(l, &req, path, &fd);
+
+	return fd_or(err, fd);
+}
+
+int link_listen(struct link *l, const char *path, mode_t mode, const char *group)
+{
+	struct keeper_request req = { .op = KEEPER_LISTEN, .mode = mode };
+	int fd = -1;
+
+	if (group && strlen(group) >= sizeof(req.group))
+		return -ESRCH;
+	if (group)
+		memcpy(req.group, group, strlen(group) + 1);
+	int err = ask_path(l, &req, path, &fd);
+
+	return fd_or(err, fd);
+}
+
+int link_unlisten(struct link *l, const char *path)
+{
+	struct keeper_request req = { .op = KEEPER_UNLISTEN };
+
+	return ask_path(l, &req, path, NULL);
+}
+
+int link_ready(struct link *l)
+{
+	struct keeper_request req = { .op = KEEPER_READY };
+
+	return ask(l, &req, -1, NULL);
+}
+
+int link_save(struct link *l, const char *text, size_t len_b)
+{
+	struct keeper_request req = { .op = KEEPER_SAVE };
+	CLEANUP(fd_cleanup) int fd = memfd_create("postern-state", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	int err = fd_write_all(fd, text, len_b);
+
+	return err ? err : ask(l, &req, fd, NULL);
+}
+
+int link_event(struct link *l, struct keeper_event *ret, int *ret_fd)
+{
+	struct keeper_event ev;
+	unsigned nfd = 0;
+	int fd = -1;
+	ssize_t n = fd_recv(l->event_fd, &ev, sizeof(ev), &fd, 1, &nfd);
+
+	if (n < 0)
+		return (int)n;
+	if (n != sizeof(ev)) {
+		if (nfd)
+			fd_close(fd);
+		return -EPIPE;
+	}
+	*ret = ev;
+	*ret_fd = nfd ? fd : -1;
+	return 0;
+}

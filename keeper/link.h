@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The worker's end of the keeper: asking for descriptors and for the state to be
+ * saved. Any thread may ask; each waits for its answer.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "keeper/proto.h"
+
+struct link {
+	int request_fd, event_fd; /* event_fd is for the caller's loop */
+	pthread_mutex_t lock;	  /* one request at a time */
+};
+
+/* @arg: what followed KEEPER_LINK_ARG. Makes the process die with its keeper.
+ * Return: 0; -EINVAL; -ESRCH: the keeper has gone. */
+int link_init(struct link *l, const char *arg);
+void link_fini(struct link *l);
+
+/* Return: a descriptor, the caller's; -errno, -EPIPE when the keeper has gone. */
+int link_open(struct link *l, const char *path, int flags, mode_t mode);
+int link_listen(struct link *l, const char *path, mode_t mode, const char *group);
+/* Return: 0; -errno. */
+int link_unlisten(struct link *l, const char *path);
+int link_save(struct link *l, const char *text, size_t len_b);
+int link_ready(struct link *l);
+
+/* Takes the next event; *ret_fd is its descriptor or -1. May block.
+ * Return: 0; -EPIPE when the keeper has gone; -errno. */
+int link_event(struct link *l, struct keeper_event *ret, int *ret_fd);

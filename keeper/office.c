@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "keeper/private.h"
+
+#define SOCKETS_MAX 4096
+#define OPEN_FLAGS (O_ACCMODE | O_DIRECT | O_CREAT | O_EXCL | O_DSYNC | O_SYNC | O_CLOEXEC)
+
+struct kept_socket {
+	struct list node;
+	int fd;
+	bool claimed; /* by the worker of now */
+	char path[];
+};
+
+/* What a medium may be. A worker that a guest has broken into must not get at the rest. */
+static int judge_medium(const struct office *o, int fd)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (fstat(fd, &st) || fstatfs(fd, &fs))
+		return -errno;
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return S_ISDIR(st.st_mode) ? -EISDIR : -EMEDIUMTYPE;
+	if (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC ||
+	    fs.f_type == CGROUP2_SUPER_MAGIC || fs.f_type == SECURITYFS_MAGIC)
+		return -EACCES;
+	return store_owns(&o->store, fd) ? -EACCES : 0;
+}
+
+static int serve_open(const struct office *o, const struct keeper_request *req, int *ret_fd)
+{
+	if (req->path[0] != '/' || req->flags & ~(uint32_t)OPEN_FLAGS)
+		return -EPROTO;
+	/* O_NONBLOCK: a FIFO must not hold the keeper up. */
+	CLEANUP(fd_cleanup) int fd = open(req->path,
+					  (int)req->flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+					  req->mode & 0666);
+	if (fd < 0)
+		return errno == ENXIO ? -EMEDIUMTYPE : -errno;
+	int err = judge_medium(o, fd), flags = fcntl(fd, F_GETFL);
+
+	if (err)
+		return err;
+	/* io_uring fails, instead of waiting, on a file that is O_NONBLOCK. */
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK))
+		return -errno;
+	*ret_fd = fd_steal(&fd);
+	return 0;
+}
+
+static struct kept_socket *find_socket(const struct office *o, const char *path)
+{
+	list_for_each(it, tmp, &o->sockets) {
+		struct kept_socket *s = list_entry(it, struct kept_socket, node);
+
+		if (!strcmp(s->path, path))
+			return s;
+	}
+	return NULL;
+}
+
+static void drop_socket(struct office *o, struct kept_socket *s)
+{
+	unlink(s->path);
+	fd_close(s->fd);
+	list_del(&s->node);
+	o->nsocket--;
+	free(s);
+}
+
+int listen_for_group(const char *path, mode_t mode, const char *group)
+{
+	struct group *g = group ? getgrnam(group) : NULL;
+
+	if (group && !g)
+		return -ESRCH;
+	int fd = fd_listen(path, mode);
+
+	if (fd >= 0 && g && chown(path, (uid_t)-1, g->gr_gid)) {
+		int err = -errno;
+
+		unlink(path);
+		fd_close(fd);
+		return err;
+	}
+	return fd;
+}
+
+static int serve_listen(struct office *o, const struct keeper_request *req, int *ret_fd)
+{
+	struct kept_socket *s = find_socket(o, req->path);
+	size_t len = strlen(req->path) + 1;
+
+	if (req->path[0] != '/' || req->mode & ~0777u)
+		return -EPROTO;
+	if (s && s->claimed)
+		return -EADDRINUSE;
+	if (!s) {
+		s = o->nsocket < SOCKETS_MAX ? malloc(sizeof(*s) + len) : NULL;
+		if (!s)
+			return -ENOMEM;
+		s->fd = listen_for_group(req->path, req->mode, *req->group ? req->group : NULL);
+		if (s->fd < 0) {
+			int err = s->fd;
+
+			free(s);
+			return err;
+		}
+		memcpy(s->path, req->path, len);
+		list_add_tail(&o->sockets, &s->node);
+		o->nsocket++;
+	}
+	s->claimed = true;
+	*ret_fd = s->fd;
+	return 0;
+}
+
+static int serve_unlisten(struct office *o, const struct keeper_request *req)
+{
+	struct kept_socket *s = find_socket(o, req->path);
+
+	if (!s)
+		return -ENOENT;
+	drop_socket(o, s);
+	return 0;
+}
+
+int office_serve(struct office *o, const struct keeper_request *req, int fd, int *ret_fd,
+		 bool *ret_close)
+{
+	*ret_fd = -1;
+	*ret_close = false;
+	if (!memchr(req->path, '\0', sizeof(req->path)) ||
+	    !memchr(req->group, '\0', sizeof(req->group)))
+		return -EPROTO;
+	switch (req->op) {
+	case KEEPER_OPEN:
+		*ret_close = true;
+		return serve_open(o, req, ret_fd);
+	case KEEPER_LISTEN:
+		return serve_listen(o, req, ret_fd);
+	case KEEPER_UNLISTEN:
+		return serve_unlisten(o, req);
+	case KEEPER_SAVE:
+		return store_save(&o->store, fd);
+	case KEEPER_READY:
+		office_sweep(o, false);
+		return 0;
+	}
+	return -EPROTO;
+}
+
+void office_unclaim(struct office *o)
+{
+	list_for_each(it, tmp, &o->sockets)
+		list_entry(it, struct kept_socket, node)->claimed = false;
+}
+
+void office_sweep(struct office *o, bool all)
+{
+	list_for_each(it, tmp, &o->sockets) {
+		struct kept_socket *s = list_entry(it, struct kept_socket, node);
+
+		if (all || !s->claimed)
+			drop_socket(o, s);
+	}
+}

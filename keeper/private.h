@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the keeper share; nobody else includes it. The keeper's one thread. */
+#pragma once
+
+#include "base/list.h"
+#include "base/loop.h"
+#include "keeper/keeper.h"
+#include "keeper/proto.h"
+
+/* The state directory: state.json, and a lock that one keeper holds. */
+struct store {
+	int dir_fd, lock_fd; /* -1: nothing is kept */
+};
+
+/* What answers the worker's requests. */
+struct office {
+	struct store store;
+	struct list sockets; /* those that the worker asked for, kept for its successors */
+	unsigned nsocket;
+};
+
+/* @dir is created if missing (its parents too). Return: 0; -EBUSY: another has it; -errno. */
+int store_open(struct store *s, const char *dir);
+void store_close(struct store *s);
+/* Return: the state file, read-only; -ENOENT; -errno. */
+int store_read(const struct store *s);
+/* Makes the content of @fd, a regular file, the state, durably.
+ * Return: 0; -EPROTO: @fd is no such file; -errno. */
+int store_save(const struct store *s, int fd);
+/* Whether @fd is one of the store's own files. */
+bool store_owns(const struct store *s, int fd);
+
+/* Carries out @req, which came with @fd (or -1; borrowed). *ret_fd: what goes with the answer, or
+ * -1; *ret_close: whether to close it afterwards.
+ * Return: 0; -errno; -EPROTO: it made no sense. */
+int office_serve(struct office *o, const struct keeper_request *req, int fd, int *ret_fd,
+		 bool *ret_close);
+/* A new worker claims its sockets anew. */
+void office_unclaim(struct office *o);
+/* Lets go of the sockets that no worker has claimed (@all: of all), and of their files. */
+void office_sweep(struct office *o, bool all);
+
+/* As fd_listen(), and the file belongs to @group, if there is one. Return: -ESRCH: no such. */
+int listen_for_group(const char *path, mode_t mode, const char *group);
+
+/* mkdir -p of all that comes before the last '/' in @path. Return: 0; -errno. */
+int make_parents(const char *path, mode_t mode);
+
+/* Tells systemd, if it wants to know. */
+void notify_send(const char *text);
+
+/* Whether the peer of the connected @fd may call: own user, root, a member of @group.
+ * Return: 0; -EPERM with its user in *ret_uid; -errno. */
+int peer_check(int fd, const char *group, uid_t *ret_uid);

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What keeper and worker say to each other, over two SOCK_SEQPACKET pairs: the
+ * worker asks on one and waits for the answer; the keeper tells on the other. Both
+ * are the same program, so layouts need no version; the keeper judges each request
+ * all the same, because the worker is the one that guests may have broken into.
+ */
+#pragma once
+
+#include "base/base.h"
+
+#define KEEPER_PATH_MAX 4096 /* with its NUL */
+#define KEEPER_GROUP_MAX 64
+#define KEEPER_STATE_MAX_B (16 * MIB)
+
+enum keeper_op {
+	KEEPER_OPEN = 1, /* path, flags, mode -> a descriptor */
+	KEEPER_LISTEN,	 /* path, mode, group -> a descriptor */
+	KEEPER_UNLISTEN, /* path */
+	KEEPER_SAVE,	 /* with a memfd that holds the state */
+	KEEPER_READY,	 /* all of the state's disks are back */
+};
+
+struct keeper_request {
+	uint32_t op;
+	uint32_t flags; /* open(2)'s */
+	uint32_t mode;
+	char group[KEEPER_GROUP_MAX]; /* empty: none */
+	char path[KEEPER_PATH_MAX];
+};
+
+/* Every request has one answer, in order; a descriptor comes with it where one was asked for. */
+struct keeper_answer {
+	int32_t err; /* 0 or -errno */
+};
+
+enum keeper_event_op {
+	KEEPER_HELLO = 1, /* once, first; with the state file, if there is one */
+	KEEPER_CONN,	  /* with a control connection whose caller has been checked */
+	KEEPER_STOP,	  /* let go of everything and exit with status 0 */
+};
+
+struct keeper_event {
+	uint32_t op;
+	uint32_t restarts; /* HELLO: workers before this one */
+};

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the keeper does for a worker, and what it refuses: keeper/office.c, store.c. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "keeper/private.h"
+
+static char dir[64], path[128];
+static struct office office;
+
+static int setup(void **state)
+{
+	strcpy(dir, "/tmp/postern-test-XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	office = (struct office){ .store = { -1, -1 } };
+	list_init(&office.sockets);
+	snprintf(path, sizeof(path), "%s/a/state", dir);
+	assert_int_equal(store_open(&office.store, path), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char cmd[128];
+
+	office_sweep(&office, true);
+	store_close(&office.store);
+	snprintf(cmd, sizeof(cmd), "rm -r %s", dir);
+	return system(cmd);
+}
+
+static const char *at(const char *name)
+{
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return path;
+}
+
+static struct keeper_request request(uint32_t op, const char *p, int flags, unsigned mode)
+{
+	struct keeper_request r = { .op = op, .flags = (uint32_t)flags, .mode = mode };
+
+	snprintf(r.path, sizeof(r.path), "%s", p);
+	return r;
+}
+
+/* Return: a descriptor (for requests that give one) or the error. */
+static int serve(struct keeper_request r, int fd)
+{
+	int got = -1;
+	bool own = false;
+	int err = office_serve(&office, &r, fd, &got, &own);
+
+	return err ? err : got;
+}
+
+static int open_path(const char *p, int flags)
+{
+	return serve(request(KEEPER_OPEN, p, flags, 0600), -1);
+}
+
+static void opens_a_regular_file_that_blocks(void **state)
+{
+	int fd = open_path(at("disk"), O_RDWR | O_CREAT);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
+	assert_int_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+	close(fd);
+	assert_int_equal(open_path(at("none"), O_RDWR), -ENOENT);
+}
+
+static void refuses_what_no_medium_is(void **state)
+{
+	assert_int_equal(mkfifo(at("fifo"), 0600), 0);
+	assert_int_equal(open_path(path, O_RDONLY), -EMEDIUMTYPE);
+	assert_int_equal(open_path(path, O_WRONLY), -EMEDIUMTYPE);
+	assert_int_equal(open_path(dir, O_RDONLY), -EISDIR);
+	assert_int_equal(open_path("/dev/null", O_RDWR), -EMEDIUMTYPE);
+	assert_int_equal(open_path("/proc/self/mem", O_RDWR), -EACCES);
+	assert_int_equal(open_path("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY),
+			 -EACCES);
+}
+
+static void refuses_its_own_files(void **state)
+{
+	assert_int_equal(open_path(at("a/state/lock"), O_RDWR), -EACCES);
+	char own[128];
+
+	snprintf(own, sizeof(own), "%s", path);
+	assert_int_equal(link(own, at("alias")), 0);
+	assert_int_equal(open_path(at("alias"), O_RDWR), -EACCES);
+}
+
+static void refuses_senseless_requests(void **state)
+{
+	struct keeper_request r = request(KEEPER_OPEN, "/x", O_RDONLY, 0);
+
+	assert_int_equal(open_path("relative", O_RDONLY), -EPROTO);
+	assert_int_equal(open_path("/x", O_TRUNC | O_WRONLY), -EPROTO);
+	assert_int_equal(open_path("/x", O_PATH), -EPROTO);
+	assert_int_equal(serve(request(77, "/x", 0, 0), -1), -EPROTO);
+	assert_int_equal(serve(request(KEEPER_LISTEN, "relative", 0, 0600), -1), -EPROTO);
+	assert_int_equal(serve(request(KEEPER_LISTEN, at("s"), 0, 04777), -1), -EPROTO);
+	memset(r.path, 'x', sizeof(r.path));
+	assert_int_equal(serve(r, -1), -EPROTO);
+	r = request(KEEPER_LISTEN, "/x", 0, 0600);
+	memset(r.group, 'x', sizeof(r.group));
+	assert_int_equal(serve(r, -1), -EPROTO);
+}
+
+static void keeps_a_socket_for_the_next_worker(void **state)
+{
+	int fd = serve(request(KEEPER_LISTEN, at("s"), 0, 0600), -1);
+	struct stat st;
+
+	assert_true(fd >= 0);
+	assert_int_equal(serve(request(KEEPER_LISTEN, at("s"), 0, 0600), -1), -EADDRINUSE);
+	office_unclaim(&office);
+	assert_int_equal(serve(request(KEEPER_LISTEN, at("s"), 0, 0600), -1), fd);
+	assert_int_equal(stat(at("s"), &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+}
+
+static void sweeps_sockets_that_nobody_claimed(void **state)
+{
+	assert_true(serve(request(KEEPER_LISTEN, at("s"), 0, 0600), -1) >= 0);
+	assert_true(serve(request(KEEPER_LISTEN, at("t"), 0, 0600), -1) >= 0);
+	office_unclaim(&office);
+	assert_true(serve(request(KEEPER_LISTEN, at("t"), 0, 0600), -1) >= 0);
+	assert_int_equal(serve(request(KEEPER_READY, "", 0, 0), -1), -1);
+	assert_int_equal(access(at("s"), F_OK), -1);
+	assert_int_equal(access(at("t"), F_OK), 0);
+	assert_int_equal(serve(request(KEEPER_UNLISTEN, at("t"), 0, 0), -1), -1);
+	assert_int_equal(access(at("t"), F_OK), -1);
+	assert_int_equal(serve(request(KEEPER_UNLISTEN, at("t"), 0, 0), -1), -ENOENT);
+}
+
+static void refuses_sockets_of_others(void **state)
+{
+	struct keeper_request r = request(KEEPER_LISTEN, at("s"), 0, 0600);
+	int fd = fd_listen(at("live"), 0600);
+	char longest[109];
+
+	assert_int_equal(serve(request(KEEPER_LISTEN, path, 0, 0600), -1), -EADDRINUSE);
+	assert_int_equal(serve(request(KEEPER_UNLISTEN, path, 0, 0), -1), -ENOENT);
+	close(fd);
+	fd = serve(request(KEEPER_LISTEN, path, 0, 0600), -1); /* a dead one is replaced */
+	assert_true(fd >= 0);
+	assert_int_equal(close(open(at("plain"), O_CREAT | O_WRONLY, 0600)), 0);
+	assert_int_equal(serve(request(KEEPER_LISTEN, path, 0, 0600), -1), -EEXIST);
+	memset(longest, 'a', 108);
+	longest[0] = '/';
+	longest[108] = '\0';
+	assert_int_equal(serve(request(KEEPER_LISTEN, longest, 0, 0600), -1), -ENAMETOOLONG);
+	strcpy(r.group, "no-such-group");
+	assert_int_equal(serve(r, -1), -ESRCH);
+	assert_int_equal(access(at("s"), F_OK), -1);
+}
+
+static int memfd(const char *text)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_int_equal(fd_write_all(fd, text, strlen(text)), 0);
+	return fd;
+}
+
+static void saves_the_state_whole(void **state)
+{
+	CLEANUP(base_free) char *text = NULL;
+	CLEANUP(fd_cleanup) int one = memfd("{\"version\": 1}"), two = memfd("{}");
+
+	assert_int_equal(store_read(&office.store), -ENOENT);
+	assert_int_equal(serve(request(KEEPER_SAVE, "", 0, 0), one), -1);
+	assert_int_equal(serve(request(KEEPER_SAVE, "", 0, 0), two), -1);
+	CLEANUP(fd_cleanup) int fd = store_read(&office.store);
+	assert_int_equal(fd_read_file(fd, 100, &text), 2);
+	assert_string_equal(text, "{}");
+	assert_int_equal(access(at("a/state/state.json.new"), F_OK), -1);
+}
+
+static void refuses_a_state_that_is_no_file(void **state)
+{
+	CLEANUP(fd_cleanup) int empty = memfd("");
+	int pipes[2];
+
+	assert_int_equal(pipe(pipes), 0);
+	assert_int_equal(serve(request(KEEPER_SAVE, "", 0, 0), pipes[0]), -EPROTO);
+	assert_int_equal(serve(request(KEEPER_SAVE, "", 0, 0), -1), -EPROTO);
+	assert_int_equal(serve(request(KEEPER_SAVE, "", 0, 0), empty), -EFBIG);
+	assert_int_equal(ftruncate(empty, (off_t)KEEPER_STATE_MAX_B + 1), 0);
+	assert_int_equal(serve(request(KEEPER_SAVE, "", 0, 0), empty), -EFBIG);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+static void one_state_has_one_keeper(void **state)
+{
+	struct store other = { -1, -1 };
+
+	assert_int_equal(store_open(&other, at("a/state")), -EBUSY);
+	store_close(&office.store);
+	assert_int_equal(store_open(&other, at("a/state")), 0);
+	store_close(&other);
+}
+
+int main(void)
+{
+#define IN_DIR(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		IN_DIR(opens_a_regular_file_that_blocks),
+		IN_DIR(refuses_what_no_medium_is),
+		IN_DIR(refuses_its_own_files),
+		IN_DIR(refuses_senseless_requests),
+		IN_DIR(keeps_a_socket_for_the_next_worker),
+		IN_DIR(sweeps_sockets_that_nobody_claimed),
+		IN_DIR(refuses_sockets_of_others),
+		IN_DIR(saves_the_state_whole),
+		IN_DIR(refuses_a_state_that_is_no_file),
+		IN_DIR(one_state_has_one_keeper),
+	};
+
+	return cmocka_run_group_tests_name("keeper_office", tests, NULL, NULL);
+}

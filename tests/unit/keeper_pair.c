@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The process pair and the sandbox: keeper/keeper.c, link.c, sandbox.c. The test
+ * program is its own worker: run with KEEPER_LINK_ARG it greets every control
+ * connection with its pid and count of predecessors, and does as it is told there.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "keeper/keeper.h"
+#include "keeper/link.h"
+#include "keeper/sandbox.h"
+
+static char dir[64], sock[80], state_dir[80];
+
+/* The worker. */
+static void obey(struct link *l, int fd, unsigned restarts)
+{
+	char text[64], order[16] = "";
+	int n = snprintf(text, sizeof(text), "%d %u\n", getpid(), restarts);
+	uint64_t junk = 99;
+
+	if (fd_write_all(fd, text, (size_t)n) || read(fd, order, sizeof(order) - 1) <= 0)
+		return;
+	if (!strcmp(order, "save"))
+		dprintf(fd, "%d\n", link_save(l, "{}", 2));
+	else if (!strcmp(order, "rude"))
+		fd_send(l->request_fd, &junk, sizeof(junk), NULL, 0);
+	else if (!strcmp(order, "fail"))
+		_exit(3);
+}
+
+static int worker(const char *arg)
+{
+	struct keeper_event ev;
+	struct link l;
+	unsigned restarts = 0;
+	int fd;
+
+	if (link_init(&l, arg))
+		return 1;
+	while (!link_event(&l, &ev, &fd)) {
+		if (ev.op == KEEPER_STOP)
+			return 0;
+		if (ev.op == KEEPER_HELLO) {
+			restarts = ev.restarts;
+			link_ready(&l);
+		} else if (ev.op == KEEPER_CONN) {
+			fcntl(fd, F_SETFL, 0);
+			obey(&l, fd, restarts);
+		}
+		fd_close(fd);
+	}
+	return 0;
+}
+
+/* The keeper under test, in a process of its own. */
+static pid_t start(void)
+{
+	char *argv[] = { "worker", NULL };
+	struct keeper_config cfg = { .control_path = sock, .state_dir = state_dir,
+				     .program = "/proc/self/exe", .argv = argv };
+	pid_t pid = fork();
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves nothing behind */
+		log_set_level(LOG_ERROR);
+		_exit(keeper_run(&cfg));
+	}
+	return pid;
+}
+
+/* Connects once the keeper listens, and again when a dying worker has taken the connection with
+ * it. There is no sleep: each try costs a scheduling. */
+static int connect_worker(pid_t *ret_pid, unsigned *ret_restarts)
+{
+	for (;;) {
+		char text[64] = "";
+		int fd = fd_connect(sock);
+
+		if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 &&
+		    sscanf(text, "%d %u", ret_pid, ret_restarts) == 2)
+			return fd;
+		fd_close(fd);
+		sched_yield();
+	}
+}
+
+static int wait_for(pid_t pid)
+{
+	int status = -1;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static int setup(void **state)
+{
+	strcpy(dir, "/tmp/postern-test-XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	snprintf(sock, sizeof(sock), "%s/run/c.sock", dir);
+	snprintf(state_dir, sizeof(state_dir), "%s/state", dir);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char cmd[128];
+
+	snprintf(cmd, sizeof(cmd), "rm -r %s", dir);
+	return system(cmd);
+}
+
+static void sigterm_ends_both_with_status_0_and_no_socket(void **state)
+{
+	pid_t keeper = start(), pid;
+	unsigned restarts;
+	int fd = connect_worker(&pid, &restarts);
+
+	assert_int_equal(restarts, 0);
+	kill(keeper, SIGTERM);
+	close(fd);
+	assert_int_equal(wait_for(keeper), 0);
+	assert_int_equal(access(sock, F_OK), -1);
+	assert_int_equal(kill(pid, 0), -1);
+}
+
+static void killed_worker_has_a_successor_on_the_same_socket(void **state)
+{
+	pid_t keeper = start(), first, second;
+	unsigned restarts;
+	int fd = connect_worker(&first, &restarts);
+
+	kill(first, SIGKILL);
+	close(fd);
+	close(connect_worker(&second, &restarts));
+	assert_int_not_equal(second, first);
+	assert_int_equal(restarts, 1);
+	kill(keeper, SIGTERM);
+	assert_int_equal(wait_for(keeper), 0);
+}
+
+static void killed_keeper_leaves_no_worker(void **state)
+{
+	pid_t keeper = start(), pid;
+	unsigned restarts;
+	int fd = connect_worker(&pid, &restarts);
+	struct pollfd end = { .fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN };
+
+	assert_true(end.fd >= 0);
+	kill(keeper, SIGKILL);
+	wait_for(keeper);
+	assert_int_equal(poll(&end, 1, 10000), 1);
+	close(end.fd);
+	close(fd);
+}
+
+static void order(const char *word, bool survives)
+{
+	pid_t keeper = start(), first, second;
+	unsigned restarts;
+	int fd = connect_worker(&first, &restarts);
+
+	assert_int_equal(fd_write_all(fd, word, strlen(word)), 0);
+	char answer[16] = "";
+	assert_true(read(fd, answer, sizeof(answer) - 1) >= 0);
+	close(fd);
+	close(connect_worker(&second, &restarts));
+	assert_int_equal(second == first, survives);
+	if (survives)
+		assert_string_equal(answer, "0\n");
+	kill(keeper, SIGTERM);
+	assert_int_equal(wait_for(keeper), 0);
+}
+
+static void saves_for_the_worker(void **state)
+{
+	order("save", true);
+	char file[128];
+
+	snprintf(file, sizeof(file), "%s/state.json", state_dir);
+	assert_int_equal(access(file, F_OK), 0);
+}
+
+static void worker_that_talks_nonsense_is_replaced(void **state)
+{
+	order("rude", false);
+}
+
+static void worker_that_fails_is_replaced(void **state)
+{
+	order("fail", false);
+}
+
+static void refuses_to_start_where_another_listens(void **state)
+{
+	pid_t keeper = start(), second, pid;
+	unsigned restarts;
+	int fd = connect_worker(&pid, &restarts);
+
+	snprintf(state_dir, sizeof(state_dir), "%s/other", dir);
+	second = start();
+	assert_int_equal(WEXITSTATUS(wait_for(second)), 1);
+	assert_int_equal(access(sock, F_OK), 0);
+	close(fd);
+	kill(keeper, SIGTERM);
+	assert_int_equal(wait_for(keeper), 0);
+}
+
+static void *do_nothing(void *arg)
+{
+	return arg;
+}
+
+/* Runs @fn in the sandbox. Return: its wait status. */
+static int sandboxed(int (*fn)(void))
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		struct sandbox_report r;
+
+		sandbox_enter(&r);
+		if (strncmp(r.seccomp, "on", 2))
+			_exit(77);
+		_exit(fn());
+	}
+	return wait_for(pid);
+}
+
+static int try_forbidden(void)
+{
+	int fd = open("/dev/null", O_RDONLY);
+
+	if (fd >= 0 || socket(AF_UNIX, SOCK_STREAM, 0) >= 0 || fork() >= 0)
+		return 1;
+	return openat(AT_FDCWD, "/tmp/x", O_CREAT | O_WRONLY, 0600) >= 0;
+}
+
+static int try_needed(void)
+{
+	char params[120] = { 0 };
+	pthread_t t;
+
+	if (pthread_create(&t, NULL, do_nothing, NULL) || pthread_join(t, NULL))
+		return 1;
+	/* io_uring may be refused by a container, but not by this sandbox */
+	if (syscall(SYS_io_uring_setup, 8, params) < 0 && errno != ENOSYS && errno != EPERM)
+		return 2;
+	return syscall(SYS_memfd_create, "x", 0) < 0 || dup(0) < 0 ? 3 : 0;
+}
+
+static int try_program(void)
+{
+	char *argv[] = { "true", NULL };
+
+	execv("/bin/true", argv);
+	return 0;
+}
+
+static void sandbox_refuses_paths_sockets_and_processes(void **state)
+{
+	assert_int_equal(sandboxed(try_forbidden), 0);
+}
+
+static void sandbox_leaves_what_a_worker_needs(void **state)
+{
+	assert_int_equal(sandboxed(try_needed), 0);
+}
+
+static void sandbox_kills_who_starts_a_program(void **state)
+{
+	int status = sandboxed(try_program);
+
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+}
+
+int main(int argc, char **argv)
+{
+#define IN_DIR(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		IN_DIR(sigterm_ends_both_with_status_0_and_no_socket),
+		IN_DIR(killed_worker_has_a_successor_on_the_same_socket),
+		IN_DIR(killed_keeper_leaves_no_worker),
+		IN_DIR(saves_for_the_worker),
+		IN_DIR(worker_that_talks_nonsense_is_replaced),
+		IN_DIR(worker_that_fails_is_replaced),
+		IN_DIR(refuses_to_start_where_another_listens),
+		cmocka_unit_test(sandbox_refuses_paths_sockets_and_processes),
+		cmocka_unit_test(sandbox_leaves_what_a_worker_needs),
+		cmocka_unit_test(sandbox_kills_who_starts_a_program),
+	};
+	size_t n = strlen(KEEPER_LINK_ARG);
+
+	if (argc == 2 && !strncmp(argv[1], KEEPER_LINK_ARG, n))
+		return worker(argv[1] + n);
+	return cmocka_run_group_tests_name("keeper_pair", tests, NULL, NULL);
+}

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A private posternd and Linux guests on its disks, for `make run` and the guest tests.
+
+A Lab is a directory under /tmp with its own control socket, state and machines, so it meets nothing
+that already runs; leaving it ends every process that it started. A Guest runs a shell script as
+vm/image/init describes and tells what it reports, a line at a time.
+"""
+
+import collections
+import ctypes
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.environ.get("POSTERN_BUILD", os.path.join(ROOT, "build"))
+POSTERN = os.path.join(BUILD, "bin", "postern")
+POSTERND = os.path.join(BUILD, "bin", "posternd")
+
+PR_SET_CHILD_SUBREAPER = 36
+BOOT_S = 120  # a guest under emulation on a busy machine boots in 10 s
+
+
+class LabError(Exception):
+	"""Something that was to work did not; its text is for people."""
+
+
+def run(*argv, env=None, stdin=None):
+	"""Runs a program to its end and returns its output; its words, on failure, as LabError."""
+	done = subprocess.run(argv, env=env, stdin=stdin or subprocess.DEVNULL, text=True,
+	                      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+	if done.returncode:
+		said = (done.stderr or done.stdout).strip()
+		raise LabError(f"{' '.join(argv)}: exit status {done.returncode}: {said}")
+	return done.stdout
+
+
+def children(pid):
+	"""Processes whose parent is the first thread of @pid."""
+	with open(f"/proc/{pid}/task/{pid}/children") as listed:
+		return [int(child) for child in listed.read().split()]
+
+
+def cpio(files):
+	"""A newc archive of {path: bytes}, padded so that another may stand before or behind it."""
+	out = bytearray()
+	inode = 0
+	for path, content in list(files.items()) + [("TRAILER!!!", None)]:
+		inode += 1
+		mode = 0 if content is None else stat.S_IFREG | 0o755
+		name = path.encode() + b"\0"
+		fields = [inode, mode, 0, 0, 1, 0, len(content or b""), 0, 0, 0, 0, len(name), 0]
+		out += b"070701" + b"".join(b"%08X" % field for field in fields) + name
+		out += bytes(-len(out) % 4)
+		out += content or b""
+		out += bytes(-len(out) % 4)
+	out += bytes(-len(out) % 512)
+	return bytes(out)
+
+
+class Image:
+	"""The guest's kernel and initrd, made by vm/image/build on first use."""
+
+	def __init__(self):
+		self.dir = run(os.path.join(ROOT, "vm", "image", "build")).splitlines()[-1]
+		self.kernel = os.path.join(self.dir, "kernel")
+
+	def initrd(self, path, files):
+		"""Writes to @path an initrd that holds {path: bytes} beside what every guest has."""
+		shutil.copyfile(os.path.join(self.dir, "initrd"), path)
+		with open(path, "ab") as out:
+			out.write(cpio(files))
+
+
+class Lab:
+	"""A posternd of one's own in a private directory. Use as a context manager."""
+
+	def __init__(self, prefix="postern-"):
+		# guests outlive the program that starts them: they become this process's children, so that
+		# none can be left behind
+		ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+		# short, because a socket's path may have 107 bytes
+		self.dir = tempfile.mkdtemp(prefix=prefix, dir="/tmp")
+		self.env = dict(os.environ, XDG_RUNTIME_DIR=self.dir, XDG_STATE_HOME=self.dir)
+		self.daemon = None
+		self.guests = []
+		self.image = None
+
+	def __enter__(self):
+		return self
+
+	def __exit__(self, *_):
+		# a second Ctrl-C does not cut the clearing up short
+		signal.signal(signal.SIGINT, signal.SIG_IGN)
+		for guest in list(self.guests):
+			guest.stop()
+		self.stop_daemon()
+		for pid in iter(lambda: next(iter(children(os.getpid())), None), None):
+			os.kill(pid, signal.SIGKILL)
+			os.waitpid(pid, 0)
+		shutil.rmtree(self.dir, ignore_errors=True)
+
+	def path(self, name):
+		return os.path.join(self.dir, name)
+
+	def postern(self, *argv):
+		"""Runs postern against this lab's posternd."""
+		return run(POSTERN, *argv, env=self.env)
+
+	def ask(self, *argv):
+		"""Like postern(), with --json, parsed."""
+		return json.loads(self.postern(*argv, "--json"))
+
+	def start_daemon(self, *argv):
+		"""Starts posternd and waits until it answers."""
+		self.log = open(self.path("posternd.log"), "ab")
+		# a group of its own: Ctrl-C reaches the caller alone, who ends things in their order
+		self.daemon = subprocess.Popen([POSTERND, *argv], env=self.env, stdin=subprocess.DEVNULL,
+		                               stdout=self.log, stderr=self.log, start_new_session=True)
+		deadline = time.monotonic() + 10
+		while True:
+			try:
+				return self.ask("status")
+			except LabError as err:
+				if self.daemon.poll() is not None:
+					raise LabError(f"posternd ended: {self.daemon_log()}") from err
+				if time.monotonic() > deadline:
+					raise
+				select.select([], [], [], 0.01)
+
+	def stop_daemon(self):
+		if not self.daemon:
+			return
+		self.daemon.terminate()
+		try:
+			self.daemon.wait(10)
+		except subprocess.TimeoutExpired:
+			os.killpg(self.daemon.pid, signal.SIGKILL)
+			self.daemon.wait()
+		self.daemon = None
+
+	def daemon_log(self):
+		with open(self.path("posternd.log"), errors="replace") as log:
+			return log.read().strip()
+
+	def daemon_pids(self):
+		"""posternd's processes: keeper first, then its workers."""
+		return [self.daemon.pid] + children(self.daemon.pid)
+
+	def guest(self, name, script, *options, kernel_words="", files=None):
+		"""Boots a guest that runs @script; @options go to `postern vm run`."""
+		self.image = self.image or Image()
+		guest = Guest(self, name, script, options, kernel_words, files or {})
+		self.guests.append(guest)
+		guest.start()
+		return guest
+
+
+class Guest:
+	"""A machine that runs a script and reports in lines "@@ KEY VALUE..."."""
+
+	def __init__(self, lab, name, script, options, kernel_words, files):
+		self.lab = lab
+		self.name = name
+		self.initrd = lab.path(name + ".initrd")
+		self.dir = lab.path(os.path.join("postern", "vm", name))
+		self.options = list(options)
+		self.kernel_words = kernel_words
+		self.lines = collections.deque()
+		self.partial = b""
+		self.seen = ""
+		self.socket = None
+		# what a guest says before somebody listens is lost, so it begins by waiting for that
+		lab.image.initrd(self.initrd, {"run.sh": b"hello\n" + script.encode(), **files})
+
+	def start(self):
+		if not any(option.startswith("memory=") for option in self.options):
+			self.options.append("memory=768M")
+		self.lab.postern("vm", "run", self.name, f"kernel={self.lab.image.kernel}",
+		                 f"initrd={self.initrd}", f"append=quiet panic=-1 {self.kernel_words}".strip(),
+		                 *self.options)
+		self.socket = socket.socket(socket.AF_UNIX)
+		self.socket.connect(os.path.join(self.dir, "console.sock"))
+		os.unlink(self.initrd)
+		self.greeted = False
+
+	def info(self):
+		"""What `postern vm list` says about it."""
+		return next(vm for vm in self.lab.ask("vm", "list") if vm["name"] == self.name)
+
+	def _more(self, timeout_s):
+		"""Takes what the guest has said meanwhile. Returns whether more may come."""
+		if not select.select([self.socket], [], [], timeout_s)[0]:
+			return True
+		new = self.socket.recv(65536)
+		self.seen += new.decode(errors="replace")
+		*whole, self.partial = (self.partial + new).replace(b"\r", b"").split(b"\n")
+		self.lines.extend(line.decode(errors="replace") for line in whole)
+		return bool(new)
+
+	def report(self, timeout_s=BOOT_S):
+		"""(key, rest) of the guest's next report; ("gone", "") when the machine has ended."""
+		deadline = time.monotonic() + timeout_s
+		alive = True
+		while True:
+			while self.lines:
+				# the kernel may speak in the middle of somebody's line
+				said = re.search(r"@@ (\S+) ?(.*)", self.lines.popleft())
+				if said and said[1] == "hello":
+					self._greet()
+					continue
+				if said and said[1] == "fail":
+					raise LabError(f"guest {self.name}: {said[2]}\n{self.tail()}")
+				if said:
+					return said[1], said[2]
+			if not alive:
+				return "gone", ""
+			if time.monotonic() > deadline:
+				raise LabError(f"guest {self.name} said nothing for {timeout_s} s\n{self.tail()}")
+			alive = self._more(0.2)
+
+	def _greet(self):
+		if not self.greeted:
+			self.answer()
+		self.greeted = True
+
+	def expect(self, key, timeout_s=BOOT_S):
+		"""The rest of the next report, which must be @key's."""
+		said, rest = self.report(timeout_s)
+		if said != key:
+			raise LabError(f"guest {self.name}: expected {key}, got {said} {rest}\n{self.tail()}")
+		return rest
+
+	def answer(self, text=""):
+		"""Lets a guest that waits in `meet` go on."""
+		self.socket.sendall(text.encode() + b"\n")
+
+	def tail(self):
+		"""Its console's last lines, for a person who asks why."""
+		return "\n".join("  | " + line[:160] for line in self.seen.splitlines()[-15:])
+
+	def leave(self):
+		"""Gives up the console, so that another may join it."""
+		if self.socket:
+			self.socket.close()
+		self.socket = None
+
+	def stop(self):
+		self.leave()
+		try:
+			self.lab.postern("vm", "stop", self.name, "grace=0")
+		except LabError:
+			pass
+		if self in self.lab.guests:
+			self.lab.guests.remove(self)
+
+
+def fio_result(text):
+	"""Of fio's JSON, what the tables show: ios, iops and latencies in ns, reads and writes together."""
+	job = json.loads(text)["jobs"][0]
+	if job["error"]:
+		raise LabError(f"fio: error {job['error']}")
+	both = [job[way] for way in ("read", "write") if job[way]["total_ios"]]
+	most = max(both, key=lambda way: way["total_ios"])
+	quantile = most["clat_ns"].get("percentile", {})
+	return {"ios": sum(way["total_ios"] for way in both), "iops": sum(way["iops"] for way in both),
+	        "p50_ns": quantile.get("50.000000"), "p99_ns": quantile.get("99.000000")}
+
+
+def cpu_s(pids):
+	"""Processor seconds that these processes have used so far."""
+	ticks = 0
+	for pid in pids:
+		try:
+			with open(f"/proc/{pid}/stat") as stat_file:
+				fields = stat_file.read().rpartition(")")[2].split()
+		except FileNotFoundError:
+			continue
+		ticks += int(fields[11]) + int(fields[12])
+	return ticks / os.sysconf("SC_CLK_TCK")
