@@ -76,8 +76,7 @@ static pid_t start(void)
 {
 	char *argv[] = { "worker", NULL };
 	struct keeper_config cfg = { .control_path = sock, .state_dir = state_dir,
-				     .program = "/proc/self/exe", .argv = argv,
-				     .hand_over_fd = -1 };
+				     .program = "/proc/self/exe", .argv = argv };
 	pid_t pid = fork();
 
 	if (!pid) {
