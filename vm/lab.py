@@ -125,6 +125,10 @@ class Lab:
 		# a group of its own: Ctrl-C reaches the caller alone, who ends things in their order
 		self.daemon = subprocess.Popen([POSTERND, *argv], env=self.env, stdin=subprocess.DEVNULL,
 		                               stdout=self.log, stderr=self.log, start_new_session=True)
+		return self.wait_daemon()
+
+	def wait_daemon(self):
+		"""Waits until posternd answers; returns its status."""
 		deadline = time.monotonic() + 10
 		while True:
 			try:
@@ -155,42 +159,41 @@ class Lab:
 		"""posternd's processes: keeper first, then its workers."""
 		return [self.daemon.pid] + children(self.daemon.pid)
 
-	def guest(self, name, script, *options, kernel_words="", files=None):
-		"""Boots a guest that runs @script; @options go to `postern vm run`."""
-		self.image = self.image or Image()
-		guest = Guest(self, name, script, options, kernel_words, files or {})
+	def machine(self, name, *options):
+		"""Starts a machine that boots by itself; @options go to `postern vm run`."""
+		guest = Guest(self, name)
 		self.guests.append(guest)
-		guest.start()
+		guest.start(*options)
+		return guest
+
+	def guest(self, name, script, *options, kernel_words=""):
+		"""Boots the small guest, which runs @script; @options go to `postern vm run`."""
+		self.image = self.image or Image()
+		initrd = self.path(name + ".initrd")
+		# what a guest says before somebody listens is lost, so it begins by waiting for that
+		self.image.initrd(initrd, {"run.sh": b"hello\n" + script.encode()})
+		guest = self.machine(name, "memory=768M", f"kernel={self.image.kernel}", f"initrd={initrd}",
+		                     f"append=quiet panic=-1 {kernel_words}".strip(), *options)
+		os.unlink(initrd)
 		return guest
 
 
 class Guest:
-	"""A machine that runs a script and reports in lines "@@ KEY VALUE..."."""
+	"""A machine that reports on its console, in lines "@@ KEY VALUE..."."""
 
-	def __init__(self, lab, name, script, options, kernel_words, files):
+	def __init__(self, lab, name):
 		self.lab = lab
 		self.name = name
-		self.initrd = lab.path(name + ".initrd")
-		self.dir = lab.path(os.path.join("postern", "vm", name))
-		self.options = list(options)
-		self.kernel_words = kernel_words
 		self.lines = collections.deque()
 		self.partial = b""
 		self.seen = ""
 		self.socket = None
-		# what a guest says before somebody listens is lost, so it begins by waiting for that
-		lab.image.initrd(self.initrd, {"run.sh": b"hello\n" + script.encode(), **files})
-
-	def start(self):
-		if not any(option.startswith("memory=") for option in self.options):
-			self.options.append("memory=768M")
-		self.lab.postern("vm", "run", self.name, f"kernel={self.lab.image.kernel}",
-		                 f"initrd={self.initrd}", f"append=quiet panic=-1 {self.kernel_words}".strip(),
-		                 *self.options)
-		self.socket = socket.socket(socket.AF_UNIX)
-		self.socket.connect(os.path.join(self.dir, "console.sock"))
-		os.unlink(self.initrd)
 		self.greeted = False
+
+	def start(self, *options):
+		self.lab.postern("vm", "run", self.name, *options)
+		self.socket = socket.socket(socket.AF_UNIX)
+		self.socket.connect(self.lab.path(f"postern/vm/{self.name}/console.sock"))
 
 	def info(self):
 		"""What `postern vm list` says about it."""
@@ -215,7 +218,7 @@ class Guest:
 				# the kernel may speak in the middle of somebody's line
 				said = re.search(r"@@ (\S+) ?(.*)", self.lines.popleft())
 				if said and said[1] == "hello":
-					self._greet()
+					self.greet()
 					continue
 				if said and said[1] == "fail":
 					raise LabError(f"guest {self.name}: {said[2]}\n{self.tail()}")
@@ -227,10 +230,15 @@ class Guest:
 				raise LabError(f"guest {self.name} said nothing for {timeout_s} s\n{self.tail()}")
 			alive = self._more(0.2)
 
-	def _greet(self):
+	def greet(self):
+		"""Answers the first of a boot's hellos; more may be under way already."""
 		if not self.greeted:
 			self.answer()
 		self.greeted = True
+
+	def rebooted(self):
+		"""The next hello is that of another boot."""
+		self.greeted = False
 
 	def expect(self, key, timeout_s=BOOT_S):
 		"""The rest of the next report, which must be @key's."""
@@ -242,6 +250,19 @@ class Guest:
 	def answer(self, text=""):
 		"""Lets a guest that waits in `meet` go on."""
 		self.socket.sendall(text.encode() + b"\n")
+
+	def sh(self, command, timeout_s=BOOT_S):
+		"""Runs a line of shell in a guest that is at `serve`; returns its output."""
+		self.answer(command)
+		out = []
+		while True:
+			key, rest = self.report(timeout_s)
+			if key == "out":
+				out.append(rest)
+			elif key == "done" and rest == "0":
+				return "\n".join(out)
+			else:
+				raise LabError(f"guest {self.name}: {command}: {key} {rest}\n" + "\n".join(out))
 
 	def tail(self):
 		"""Its console's last lines, for a person who asks why."""

@@ -31,6 +31,17 @@ meet() {
 	read -r answer
 }
 
+# Does what the host says, a line at a time, until it says "quit": output, then the status.
+serve() {
+	while read -r line && [ "$line" != quit ]; do
+		(eval "$line") >/tmp/said 2>&1
+		status=$?
+		# a last line without its end gets one
+		awk '{ print "@@ out " $0 }' /tmp/said
+		report "done" $status
+	done
+}
+
 # Waits for disk $1 (vda).
 wait_disk() {
 	tries=0
