@@ -63,7 +63,7 @@ struct ctl_error {
  * reference, or untouched for an empty answer), or -errno with @err filled by ctl_fail(). What it
  * changed is durable when it returns 0, and nothing is changed otherwise. */
 struct ctl_cmd {
-	const char *noun, *verb;
+	const char *noun, *verb; /* verb "": the noun alone is the command */
 	const char *help;
 	const struct ctl_param *params; /* NULL: none */
 	/* Columns of the table for people: keys of the result's objects, divided by blanks. A name

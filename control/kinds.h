@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a medium and a function give to the control side besides their data path:
- * a name, parameters, and how to open one. Each part defines one such constant in
+ * What a medium, a function and a front give to the control side besides their
+ * data path: a name, parameters, and how to open one. Each part defines one such constant in
  * its *_ctl.c; bin/ lists them in its table. Control thread only.
  */
 #pragma once
@@ -10,6 +10,9 @@
 
 struct media;	 /* core/ */
 struct function; /* core/ */
+struct front;	 /* core/ */
+struct disk;	 /* disk/ */
+struct poller;	 /* core/ */
 
 /* What the disk asks of its medium, beside the medium's own parameters. */
 struct media_want {
@@ -43,6 +46,30 @@ struct function_kind {
 	void (*show)(const struct function *f, json_t *into);
 };
 
-/* The kind behind a { .kind = ... } value of a set made of media_kind.ctl, function_kind.ctl. */
+/* What a disk gives to its front, beside the front's own parameters. */
+struct front_want {
+	struct disk *disk;
+	struct poller *const *poller;
+	unsigned npoller;
+	mode_t socket_mode;
+	const char *socket_group; /* NULL: none */
+	/* Not to listen but to serve this connection, which becomes the front's; -1: listen. When
+	 * it has ended, ended() is called on a thread of the front's. */
+	int conn_fd;
+	void (*ended)(void *arg);
+	void *ended_arg;
+};
+
+struct front_kind {
+	struct ctl_kind ctl;
+	/* As media_kind's. The disk and the pollers outlive the front. */
+	int (*open)(const json_t *params, const struct front_want *want, struct front **ret,
+		    struct ctl_error *err);
+	/* Takes away what open() left in the file system, once the front is closed for good. */
+	void (*forget)(const json_t *params);
+};
+
+/* The kind behind what ctl_kind_of() finds in a set made of media_kind.ctl and its like. */
 #define media_kind_of(ctl_kind) container_of(ctl_kind, const struct media_kind, ctl)
 #define function_kind_of(ctl_kind) container_of(ctl_kind, const struct function_kind, ctl)
+#define front_kind_of(ctl_kind) container_of(ctl_kind, const struct front_kind, ctl)

@@ -62,13 +62,13 @@ static json_t *error_answer(json_t *id, enum rpc_code code, const struct ctl_err
 static const struct ctl_cmd *find_method(const struct ctl_tables *t, const char *method)
 {
 	char noun[64];
-	const char *dot = strchr(method, '.');
+	size_t len = strcspn(method, ".");
 
-	if (!dot || (size_t)(dot - method) >= sizeof(noun))
+	if (len >= sizeof(noun))
 		return NULL;
-	memcpy(noun, method, (size_t)(dot - method));
-	noun[dot - method] = '\0';
-	return ctl_cmd_find(t, noun, dot + 1);
+	memcpy(noun, method, len);
+	noun[len] = '\0';
+	return ctl_cmd_find(t, noun, method[len] ? method + len + 1 : "");
 }
 
 static int run(struct ctl *ctl, const struct ctl_cmd *cmd, const json_t *params,

@@ -381,6 +381,7 @@ int keeper_run(const struct keeper_config *cfg)
 		err = listen_control(&k);
 	if (!err) {
 		err = spawn(&k);
+		fd_close(cfg->hand_over_fd);
 		if (err)
 			log_error(NULL, "cannot start a worker: %s", strerror(-err));
 	}

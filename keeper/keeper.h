@@ -15,6 +15,7 @@ struct keeper_config {
 	const char *state_dir;	   /* created if missing; NULL: nothing is kept */
 	const char *program;	   /* of the worker */
 	char *const *argv;	   /* of the worker; KEEPER_LINK_ARG is put behind it */
+	int hand_over_fd;	   /* the first worker inherits it, and the keeper closes it; -1 */
 	bool one_life;		   /* a worker that dies is not replaced */
 };
 

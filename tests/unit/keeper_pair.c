@@ -76,7 +76,8 @@ static pid_t start(void)
 {
 	char *argv[] = { "worker", NULL };
 	struct keeper_config cfg = { .control_path = sock, .state_dir = state_dir,
-				     .program = "/proc/self/exe", .argv = argv };
+				     .program = "/proc/self/exe", .argv = argv,
+				     .hand_over_fd = -1 };
 	pid_t pid = fork();
 
 	if (!pid) {

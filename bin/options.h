@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* posternd's command line. */
+#pragma once
+
+#include "base/base.h"
+
+struct options {
+	const char *control, *control_group, *state; /* NULL: none */
+	const char *cpus;			     /* NULL: not given */
+	unsigned pollers;
+	/* the conventions of QEMU's backend programs */
+	const char *socket_path, *blk_file;
+	int fd; /* -1: not given */
+	bool read_only;
+	const char *worker_link; /* the keeper's word to its worker; NULL: this is the keeper */
+};
+
+/* Reads @argv. Prints what --help, --version, --print-schema and --print-capabilities ask for; says
+ * on standard error, in one line, what is wrong. Allocates what lives as long as the process.
+ * Return: 0: run; 1: done, exit with status 0; -EINVAL: exit with status 1. */
+int options_parse(int argc, char **argv, struct options *ret);

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command `status`: the process pair, its sandbox, pollers and disks. Control thread only. */
+#pragma once
+
+#include "control/ctl.h"
+#include "keeper/sandbox.h"
+
+extern const struct ctl_cmd status_cmds[];
+
+/* What does not change while the worker runs. @control and @state may be NULL; copied are only the
+ * pointers. */
+void status_init(const struct sandbox_report *sandbox, unsigned restarts, const char *control,
+		 const char *state);

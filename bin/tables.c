@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bin/tables.h"
+
+#include "bin/status.h"
+#include "disk/disk_ctl.h"
+#include "disk/poller_ctl.h"
+#include "front/vhost_blk/vhost_blk_ctl.h"
+#include "media/null/null_ctl.h"
+#include "media/ram/ram_ctl.h"
+
+static const struct ctl_kind *const media[] = {
+	&null_kind.ctl,
+	&ram_kind.ctl,
+	NULL,
+};
+
+static const struct ctl_kind *const functions[] = {
+	NULL,
+};
+
+static const struct ctl_kind *const fronts[] = {
+	&vhost_blk_kind.ctl,
+	NULL,
+};
+
+static const struct ctl_kind_set sets[] = {
+	{ "medium", media },
+	{ "function", functions },
+	{ "front", fronts },
+	{ 0 },
+};
+
+static const struct ctl_cmd *const commands[] = {
+	disk_cmds,
+	poller_cmds,
+	status_cmds,
+	NULL,
+};
+
+const struct ctl_tables posternd_tables = { .cmds = commands, .sets = sets };

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bin/worker.h"
+
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "bin/status.h"
+#include "bin/tables.h"
+#include "control/server.h"
+#include "disk/disk_ctl.h"
+#include "disk/poller_ctl.h"
+#include "keeper/link.h"
+#include "keeper/sandbox.h"
+
+struct worker {
+	const struct options *opt;
+	struct link link;
+	struct loop loop;
+	struct loop_watch events, ended; /* the keeper's; the only front's end */
+	struct state *state;
+	struct ctl *ctl;
+	struct server *server;
+	struct sandbox_report sandbox;
+	unsigned restarts;
+	int status;
+};
+
+static int ask_open(void *arg, const char *path, int flags, mode_t mode)
+{
+	return link_open(arg, path, flags, mode);
+}
+
+static int ask_listen(void *arg, const char *path, mode_t mode, const char *group)
+{
+	return link_listen(arg, path, mode, group);
+}
+
+static int ask_unlisten(void *arg, const char *path)
+{
+	return link_unlisten(arg, path);
+}
+
+static int ask_save(void *arg, const char *text, size_t len_b)
+{
+	return link_save(arg, text, len_b);
+}
+
+/* Takes the keeper's first word, with the state if there is one. */
+static int take_hello(struct worker *w)
+{
+	CLEANUP(base_free) char *text = NULL;
+	struct keeper_event hello;
+	struct ctl_error err;
+	int fd = -1, code = link_event(&w->link, &hello, &fd);
+
+	if (code || hello.op != KEEPER_HELLO)
+		return code ? code : -EPROTO;
+	w->restarts = hello.restarts;
+	if (fd < 0)
+		return 0;
+	ssize_t n = fd_read_file(fd, KEEPER_STATE_MAX_B, &text);
+
+	fd_close(fd);
+	if (n >= 0 && !state_load(w->state, text, (size_t)n, &err))
+		return 0;
+	log_error(NULL, "%s/state.json: %s", w->opt->state,
+		  n < 0 ? strerror((int)-n) : err.text);
+	return -EINVAL;
+}
+
+static void keeper_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct worker *w = container_of(watch, struct worker, events);
+	struct keeper_event ev;
+	int fd = -1, err = link_event(&w->link, &ev, &fd);
+
+	if (!err && ev.op == KEEPER_CONN && fd >= 0) {
+		server_adopt(w->server, fd);
+		return;
+	}
+	fd_close(fd);
+	if (!err && ev.op == KEEPER_STOP)
+		loop_stop(&w->loop);
+	if (err) { /* without a keeper there is nothing to go on for */
+		w->status = 1;
+		loop_stop(&w->loop);
+	}
+}
+
+/* On a front's thread. */
+static void front_ended(void *arg)
+{
+	struct worker *w = arg;
+
+	eventfd_write(w->ended.fd, 1);
+}
+
+static void ended_ready(struct loop_watch *watch, uint32_t events)
+{
+	loop_stop(&container_of(watch, struct worker, ended)->loop);
+}
+
+/* The one disk of --blk-file. */
+static int serve_file(struct worker *w, struct ctl_error *err)
+{
+	const struct options *o = w->opt;
+	json_t *params = json_pack("{s:s, s:{s:s, s:s}, s:{s:s, s:s*}, s:b}", "name", "blk-file",
+				   "medium", "kind", "file", "path", o->blk_file, "front", "kind",
+				   "vhost-user", "socket", o->fd < 0 ? o->socket_path : "/",
+				   "readonly", o->read_only);
+	int code = params ? disk_ctl_serve(w->ctl, params, o->fd, front_ended, w, err) :
+			    ctl_fail(err, -EINVAL, "bad_value", "path", "it is not UTF-8");
+
+	if (code && !strcmp(err->param, "front.socket"))
+		log_error(NULL, "--socket-path: %s", err->text);
+	else if (code)
+		log_error(NULL, "--blk-file: %s", err->text);
+	json_decref(params);
+	return code;
+}
+
+static int start_disks(struct worker *w)
+{
+	CLEANUP(base_free) char *dir = w->opt->control ? strdup(w->opt->control) : NULL;
+	struct ctl_error err = { 0 };
+	int code = poller_ctl_start(w->ctl, w->opt->pollers, w->opt->cpus, &err);
+
+	if (code) {
+		log_error(NULL, "--%s: %s", err.param, err.text);
+		return code;
+	}
+	if (w->opt->blk_file)
+		return serve_file(w, &err);
+	disk_ctl_set_socket_dir(dirname(dir));
+	disk_ctl_restore(w->ctl);
+	return 0;
+}
+
+static int prepare(struct worker *w)
+{
+	static struct ctl_opener opener = { .open = ask_open,
+					    .listen = ask_listen,
+					    .unlisten = ask_unlisten };
+	int err = link_init(&w->link, w->opt->worker_link);
+
+	if (err)
+		return err;
+	opener.arg = &w->link;
+	ctl_set_opener(&opener);
+	w->state = state_new(w->opt->state ? ask_save : NULL, &w->link);
+	w->ctl = w->state ? ctl_new(&posternd_tables, w->state) : NULL;
+	err = loop_init(&w->loop);
+	w->server = w->ctl && !err ? server_new(&w->loop, w->ctl) : NULL;
+	w->events.fd = w->link.event_fd;
+	w->ended.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (!w->server || w->ended.fd < 0)
+		return err ? err : -ENOMEM;
+	err = loop_add(&w->loop, &w->events, EPOLLIN);
+	return err ? err : loop_add(&w->loop, &w->ended, EPOLLIN);
+}
+
+static void tear_down(struct worker *w)
+{
+	server_free(w->server);
+	disk_ctl_close_all();
+	poller_ctl_stop();
+	ctl_free(w->ctl);
+	state_free(w->state);
+	loop_fini(&w->loop);
+	fd_close(w->ended.fd);
+	link_fini(&w->link);
+}
+
+int worker_run(const struct options *o)
+{
+	struct worker w = { .opt = o,
+			    .loop.epfd = -1,
+			    .events = { -1, keeper_ready },
+			    .ended = { -1, ended_ready } };
+	int err = prepare(&w);
+
+	prctl(PR_SET_NAME, "postern-worker");
+	if (err)
+		log_error(NULL, "the worker cannot start: %s", strerror(-err));
+	if (!err)
+		err = take_hello(&w);
+	if (!err) {
+		sandbox_enter(&w.sandbox);
+		status_init(&w.sandbox, w.restarts, o->control, o->state);
+		err = start_disks(&w);
+	}
+	if (!err)
+		err = link_ready(&w.link);
+	if (!err)
+		err = loop_run(&w.loop);
+	tear_down(&w);
+	return err ? 1 : w.status;
+}

@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "disk/disk_ctl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/parse.h"
+#include "control/rpc.h"
+#include "disk/entry_ctl.h"
+
+static struct list entries = { &entries, &entries };
+static char socket_dir[FD_SOCKET_PATH_MAX + 1];
+
+void disk_ctl_set_socket_dir(const char *dir)
+{
+	snprintf(socket_dir, sizeof(socket_dir), "%s", dir);
+}
+
+static struct entry *find(const char *name)
+{
+	list_for_each(it, tmp, &entries) {
+		struct entry *e = list_entry(it, struct entry, node);
+
+		if (!strcmp(entry_name(e), name))
+			return e;
+	}
+	return NULL;
+}
+
+static int not_found(const char *name, struct ctl_error *err)
+{
+	return ctl_fail(err, -ENOENT, "disk_not_found", "name",
+			"there is no disk '%s'; `disk list` names them", name);
+}
+
+/* Fills in what a disk has that its caller did not say, so that the state is complete. */
+static int complete(json_t *conf, struct ctl_error *err)
+{
+	json_t *front = json_object_get(conf, "front");
+	const char *mode = ctl_str(conf, "socket_mode"), *name = ctl_str(conf, "name");
+	char path[sizeof(socket_dir) + 80];
+
+	if (mode && (strlen(mode) > 4 || !*mode || mode[strspn(mode, "01234567")] ||
+		     strtoul(mode, NULL, 8) > 0777))
+		return ctl_fail(err, -EINVAL, "bad_value", "socket_mode",
+				"'%s' is not an octal mode from 0 to 0777", mode);
+	if (ctl_has(front, "socket"))
+		return 0;
+	if (!*socket_dir)
+		return ctl_fail(err, -EINVAL, "missing_param", "front.socket",
+				"is needed: there is no directory for sockets");
+	snprintf(path, sizeof(path), "%s/%s.sock", socket_dir, name);
+	json_object_set_new(front, "socket", json_string(path));
+	return 0;
+}
+
+static int refuse_taken_socket(const json_t *conf, struct ctl_error *err)
+{
+	const char *want = ctl_str(json_object_get(conf, "front"), "socket");
+
+	list_for_each(it, tmp, &entries) {
+		struct entry *e = list_entry(it, struct entry, node);
+		const char *have = ctl_str(json_object_get(e->conf, "front"), "socket");
+
+		if (have && !strcmp(have, want))
+			return ctl_fail(err, -EADDRINUSE, "socket_in_use", "front.socket",
+					"'%s' is disk '%s's", want, entry_name(e));
+	}
+	return 0;
+}
+
+/* The caller's name is taken: success if all else is the same, too. */
+static int create_again(struct ctl *ctl, struct entry *e, const json_t *conf, json_t **ret,
+			struct ctl_error *err)
+{
+	char key[64];
+	int code;
+
+	if (state_differs(e->conf, conf, key, sizeof(key)))
+		return ctl_fail(err, -EEXIST, "disk_exists", key,
+				"disk '%s' exists with another %s; `disk show` tells, `disk set` "
+				"and `disk resize` change", entry_name(e), key);
+	if (!e->disk) { /* it could not be opened before: now perhaps */
+		code = entry_open(ctl, e, NULL, err);
+		if (code) {
+			e->why = *err;
+			return code;
+		}
+		log_info(entry_name(e), "opened");
+	}
+	*ret = entry_show(e, true);
+	return 0;
+}
+
+static int run_create(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	json_t *conf = json_deep_copy(params);
+	struct entry *e = find(ctl_str(params, "name"));
+	int code = complete(conf, err);
+
+	if (!code && e) {
+		code = create_again(ctl, e, conf, ret, err);
+		json_decref(conf);
+		return code;
+	}
+	if (!code)
+		code = refuse_taken_socket(conf, err);
+	e = code ? NULL : entry_new(conf);
+	json_decref(conf);
+	if (!e)
+		return code ? code : ctl_fail(err, -ENOMEM, "no_memory", NULL, "out of memory");
+	code = entry_open(ctl, e, NULL, err);
+	if (!code) {
+		code = state_put(ctl_state(ctl), "disk", entry_name(e), e->conf, err);
+		if (code)
+			entry_close(e, true);
+	}
+	if (code) {
+		entry_free(e);
+		return code;
+	}
+	list_add_tail(&entries, &e->node);
+	log_info(entry_name(e), "created");
+	*ret = entry_show(e, true);
+	return 0;
+}
+
+void disk_ctl_restore(struct ctl *ctl)
+{
+	const char *name;
+	json_t *conf;
+
+	json_object_foreach((json_t *)state_all(ctl_state(ctl), "disk"), name, conf) {
+		const struct ctl_cmd *create = ctl_cmd_find(ctl_tables(ctl), "disk", "create");
+		struct ctl_error err = { 0 };
+		json_t *checked = NULL;
+		int code = ctl_check(ctl_tables(ctl), create->params, conf, &checked, &err);
+		/* What this version does not understand is kept as it is, and not served. */
+		struct entry *e = entry_new(code ? conf : checked);
+
+		json_decref(checked);
+		if (!e)
+			continue;
+		if (!code)
+			code = entry_open(ctl, e, NULL, &err);
+		e->why = err;
+		list_add_tail(&entries, &e->node);
+		if (code)
+			log_error(name, "not opened: %s: %s", err.param, err.text);
+		else
+			log_info(name, "opened");
+	}
+}
+
+int disk_ctl_serve(struct ctl *ctl, const json_t *params, int conn_fd, void (*ended)(void *arg),
+		   void *arg, struct ctl_error *err)
+{
+	const struct ctl_cmd *create = ctl_cmd_find(ctl_tables(ctl), "disk", "create");
+	struct entry_conn conn = { conn_fd, ended, arg };
+	json_t *conf = NULL;
+	int code = ctl_check(ctl_tables(ctl), create->params, params, &conf, err);
+	struct entry *e = code ? NULL : entry_new(conf);
+
+	json_decref(conf);
+	if (!e)
+		return code ? code : ctl_fail(err, -ENOMEM, "no_memory", NULL, "out of memory");
+	code = entry_open(ctl, e, &conn, err);
+	if (code)
+		entry_free(e);
+	else
+		list_add_tail(&entries, &e->node);
+	return code;
+}
+
+void disk_ctl_close_all(void)
+{
+	struct list *n;
+
+	while ((n = list_pop(&entries))) {
+		struct entry *e = list_entry(n, struct entry, node);
+
+		entry_close(e, false);
+		entry_free(e);
+	}
+}
+
+json_t *disk_ctl_list(void)
+{
+	json_t *all = json_array();
+
+	list_for_each(it, tmp, &entries)
+		json_array_append_new(all, entry_show(list_entry(it, struct entry, node), false));
+	return all;
+}
+
+void disk_ctl_why_mode(const struct poller *p, unsigned mode, char *ret_text, size_t len)
+{
+	static const char *const word[] = { [POLL_NEVER] = "poll=never",
+					    [POLL_ADAPTIVE] = "poll=adaptive",
+					    [POLL_ALWAYS] = "poll=always" };
+	const char *first = NULL;
+	unsigned more = 0;
+
+	list_for_each(it, tmp, &entries) {
+		struct entry *e = list_entry(it, struct entry, node);
+
+		for (unsigned i = 0; i < e->npoller; i++) {
+			if (e->poller[i] != p || disk_mode(e->disk) != mode)
+				continue;
+			more += first != NULL;
+			first = first ? first : entry_name(e);
+		}
+	}
+	if (more)
+		snprintf(ret_text, len, "disk '%s' and %u more have %s", first, more, word[mode]);
+	else
+		snprintf(ret_text, len, "disk '%s' has %s", first ? first : "?", word[mode]);
+}
+
+static int run_list(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	*ret = disk_ctl_list();
+	return 0;
+}
+
+static int run_show(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	struct entry *e = find(ctl_str(params, "name"));
+
+	if (!e)
+		return not_found(ctl_str(params, "name"), err);
+	*ret = entry_show(e, true);
+	return 0;
+}
+
+static int run_delete(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	struct entry *e = find(ctl_str(params, "name"));
+	struct front_info *f = calloc(1, sizeof(*f));
+	bool connected = false;
+	pid_t pid = 0;
+
+	if (e && e->disk && f) {
+		e->front->ops->info(e->front, f);
+		connected = f->connected;
+		pid = f->peer_pid;
+	}
+	free(f);
+	if (!e)
+		return not_found(ctl_str(params, "name"), err);
+	if (connected && !ctl_bool(params, "force"))
+		return ctl_fail(err, -EBUSY, "busy", "name",
+				"process %d is connected to it; force=on takes it away", pid);
+	int code = state_del(ctl_state(ctl), "disk", entry_name(e), err);
+
+	if (code)
+		return code;
+	log_info(entry_name(e), "deleted");
+	entry_close(e, true);
+	list_del(&e->node);
+	entry_free(e);
+	return 0;
+}
+
+/* Gives each function its parameters of @list. Return: how many were changed; less than all is
+ * failure with @err. */
+static unsigned set_functions(struct entry *e, const json_t *list, struct ctl_error *err)
+{
+	unsigned i;
+
+	for (i = 0; i < e->nfunction; i++) {
+		const struct function_kind *k = e->function_kind[i];
+		const json_t *value = json_array_get(list, i);
+
+		if (json_equal(value, json_array_get(json_object_get(e->conf, "function"), i)))
+			continue;
+		if (!k->set)
+			ctl_fail(err, -ENOTSUP, "not_supported", "function",
+				 "'%s' cannot be changed while it runs", k->ctl.name);
+		if (!k->set || k->set(e->function[i], value, err))
+			break;
+	}
+	return i;
+}
+
+static int judge_chain(const struct entry *e, const json_t *list, struct ctl_error *err)
+{
+	bool same = json_array_size(list) == e->nfunction;
+
+	for (unsigned i = 0; same && i < e->nfunction; i++)
+		same = !strcmp(ctl_str(json_array_get(list, i), "kind"),
+			       e->function_kind[i]->ctl.name);
+	return same ? 0 : ctl_fail(err, -ENOTSUP, "not_supported", "function",
+				   "a chain keeps its functions and their order; only their "
+				   "parameters change");
+}
+
+/* Brings the open disk to @conf. On failure it is as it was. */
+static int apply(struct entry *e, const json_t *conf, struct ctl_error *err)
+{
+	const json_t *list = json_object_get(conf, "function");
+	const json_t *was = json_object_get(e->conf, "function");
+	struct ctl_error ignored;
+
+	if (!json_equal(list, was) && list) {
+		unsigned n = set_functions(e, list, err);
+
+		if (n < e->nfunction) {
+			json_t *now = e->conf;
+
+			/* set_functions() skips what is already as it should be */
+			e->conf = (json_t *)conf;
+			set_functions(e, was, &ignored);
+			e->conf = now;
+			return -EINVAL;
+		}
+	}
+	disk_set_mode(e->disk, entry_mode(conf));
+	disk_set_timeout(e->disk, ctl_u64(conf, "timeout_ms") * NS_PER_MS);
+	return 0;
+}
+
+static int run_set(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	struct entry *e = find(ctl_str(params, "name"));
+	json_t *conf;
+	int code;
+
+	if (!e)
+		return not_found(ctl_str(params, "name"), err);
+	if (!e->disk)
+		return ctl_fail(err, -ENODEV, "disk_failed", "name", "the disk is not open: %.300s",
+				e->why.text);
+	if (ctl_has(params, "function") &&
+	    judge_chain(e, json_object_get(params, "function"), err))
+		return -ENOTSUP;
+	conf = json_copy(e->conf);
+	json_object_update(conf, (json_t *)params);
+	code = state_put(ctl_state(ctl), "disk", entry_name(e), conf, err);
+	if (!code) {
+		code = apply(e, conf, err);
+		if (code) {
+			struct ctl_error ignored;
+
+			state_put(ctl_state(ctl), "disk", entry_name(e), e->conf, &ignored);
+		}
+	}
+	if (code) {
+		json_decref(conf);
+		return code;
+	}
+	json_decref(e->conf);
+	e->conf = conf;
+	*ret = entry_show(e, true);
+	return 0;
+}
+
+static int judge_size(const struct entry *e, uint64_t size_b, bool shrink, struct ctl_error *err)
+{
+	char now[16];
+
+	if (size_b % disk_blk_b(e->disk))
+		return ctl_fail(err, -EINVAL, "bad_value", "size",
+				"a multiple of the disk's block, %u bytes, is needed",
+				disk_blk_b(e->disk));
+	if (size_b < disk_size_b(e->disk) && !shrink)
+		return ctl_fail(err, -EINVAL, "would_shrink", "size",
+				"less than the present %s loses data; shrink=on does it all the "
+				"same", format_size(disk_size_b(e->disk), now));
+	if (!e->media_kind->resize)
+		return ctl_fail(err, -ENOTSUP, "not_supported", "medium",
+				"a medium of kind %s keeps its size", e->media_kind->ctl.name);
+	return 0;
+}
+
+/* Grown: the medium first, so that no guest sees what is not there. Shrunk: the disk first. */
+static int resize(struct ctl *ctl, struct entry *e, uint64_t size_b, struct ctl_error *err)
+{
+	bool grows = size_b >= disk_size_b(e->disk);
+	uint64_t was_b = disk_size_b(e->disk);
+	struct disk_error why = { 0 };
+	struct ctl_error ignored;
+	json_t *conf;
+	int code;
+
+	code = grows ? e->media_kind->resize(e->media, size_b, err) : 0;
+	if (code)
+		return code;
+	conf = json_copy(e->conf);
+	json_object_set_new(conf, "size", json_integer((json_int_t)size_b));
+	code = state_put(ctl_state(ctl), "disk", entry_name(e), conf, err);
+	if (!code && disk_resize(e->disk, size_b, &why)) {
+		code = entry_disk_fail(&why, err);
+		state_put(ctl_state(ctl), "disk", entry_name(e), e->conf, &ignored);
+	}
+	if (code) {
+		json_decref(conf);
+		if (grows)
+			e->media_kind->resize(e->media, was_b, &ignored);
+		return code;
+	}
+	json_decref(e->conf);
+	e->conf = conf;
+	return grows ? 0 : e->media_kind->resize(e->media, size_b, err);
+}
+
+static int run_resize(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	struct entry *e = find(ctl_str(params, "name"));
+	uint64_t size_b = ctl_u64(params, "size");
+
+	if (!e)
+		return not_found(ctl_str(params, "name"), err);
+	if (!e->disk)
+		return ctl_fail(err, -ENODEV, "disk_failed", "name", "the disk is not open: %.300s",
+				e->why.text);
+	int code = judge_size(e, size_b, ctl_bool(params, "shrink"), err);
+
+	if (!code && size_b != disk_size_b(e->disk)) {
+		code = resize(ctl, e, size_b, err);
+		if (!code)
+			log_info(entry_name(e), "resized to %llu bytes", (unsigned long long)size_b);
+	}
+	if (!code)
+		*ret = entry_show(e, true);
+	return code;
+}
+
+static const char *const poll_modes[] = { "adaptive", "always", "never", NULL };
+
+#define NAME_PARAM \
+	{ .name = "name", .type = CTL_NAME, .required = true, .positional = true, \
+	  .help = "The disk" }
+#define POLL_HELP "How its queues are watched: adaptive (polled while busy), always, never"
+#define TIMEOUT_HELP "A request older than this makes the disk 'stalled'; 0: none ever does"
+#define FUNCTION_HELP "A step that requests pass through; may be given again, in order"
+
+static const struct ctl_param create_params[] = {
+	{ .name = "name", .type = CTL_NAME, .required = true, .positional = true,
+	  .help = "The disk's name, which you choose" },
+	{ .name = "medium", .type = CTL_KIND, .kind_set = "medium", .required = true,
+	  .help = "Where its data lives" },
+	{ .name = "size", .type = CTL_SIZE, .min = 512, .help = "Size; not given: the medium's own" },
+	{ .name = "front", .type = CTL_KIND, .kind_set = "front", .value = "vhost-user",
+	  .help = "How guests reach it" },
+	{ .name = "function", .type = CTL_KIND, .kind_set = "function", .list = true,
+	  .help = FUNCTION_HELP },
+	{ .name = "readonly", .type = CTL_BOOL, .value = "off", .help = "Refuse all changes" },
+	{ .name = "poll", .type = CTL_ENUM, .choices = poll_modes, .value = "adaptive",
+	  .help = POLL_HELP },
+	{ .name = "pollers", .type = CTL_UINT, .min = 1, .max = FRONT_QUEUES_MAX, .value = "1",
+	  .help = "How many pollers share its queues" },
+	{ .name = "serial", .type = CTL_STRING, .max = DISK_SERIAL_MAX,
+	  .help = "Serial number that guests see; not given: the name" },
+	{ .name = "blk_size", .type = CTL_SIZE, .min = DISK_BLK_MIN_B, .max = DISK_BLK_MAX_B,
+	  .help = "Block size that guests see; not given: the medium's" },
+	{ .name = "timeout_ms", .type = CTL_UINT, .max = 3600000, .value = "10000",
+	  .help = TIMEOUT_HELP },
+	{ .name = "socket_mode", .type = CTL_STRING, .max = 4,
+	  .help = "Permissions of the socket, octal; 0600, or 0660 with socket_group" },
+	{ .name = "socket_group", .type = CTL_STRING, .max = 32,
+	  .help = "Group that the socket belongs to" },
+	{ .name = "compat", .type = CTL_UINT, .min = 1, .max = 1, .value = "1",
+	  .help = "What guests see, frozen at creation" },
+	{ 0 },
+};
+static const struct ctl_param name_params[] = { NAME_PARAM, { 0 } };
+static const struct ctl_param delete_params[] = {
+	NAME_PARAM,
+	{ .name = "force", .type = CTL_BOOL, .value = "off",
+	  .help = "Even while a guest is connected" },
+	{ 0 },
+};
+static const struct ctl_param resize_params[] = {
+	NAME_PARAM,
+	{ .name = "size", .type = CTL_SIZE, .min = 512, .required = true, .help = "The new size" },
+	{ .name = "shrink", .type = CTL_BOOL, .value = "off",
+	  .help = "Also when data is lost by it" },
+	{ 0 },
+};
+static const struct ctl_param set_params[] = {
+	NAME_PARAM,
+	{ .name = "poll", .type = CTL_ENUM, .choices = poll_modes, .help = POLL_HELP },
+	{ .name = "timeout_ms", .type = CTL_UINT, .max = 3600000, .help = TIMEOUT_HELP },
+	{ .name = "function", .type = CTL_KIND, .kind_set = "function", .list = true,
+	  .help = "The same chain with other parameters" },
+	{ 0 },
+};
+
+const struct ctl_cmd disk_cmds[] = {
+	{ .noun = "disk", .verb = "create", .params = create_params, .run = run_create,
+	  .help = "Make a disk and serve it" },
+	{ .noun = "disk", .verb = "list", .run = run_list, .help = "Show all disks, one a line",
+	  .columns = "name size_b medium_kind poll state connected socket" },
+	{ .noun = "disk", .verb = "show", .params = name_params, .run = run_show,
+	  .help = "Show all about one disk" },
+	{ .noun = "disk", .verb = "set", .params = set_params, .run = run_set,
+	  .help = "Change a disk while it runs" },
+	{ .noun = "disk", .verb = "resize", .params = resize_params, .run = run_resize,
+	  .help = "Change a disk's size; its guests see it" },
+	{ .noun = "disk", .verb = "delete", .params = delete_params, .run = run_delete,
+	  .help = "Stop serving a disk and forget it; its data stays" },
+	{ 0 },
+};

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Disks as control knows them: created, shown, changed and deleted by name, and
+ * made again from the state after a restart. Control thread only.
+ */
+#pragma once
+
+#include "control/ctl.h"
+
+struct poller;
+
+extern const struct ctl_cmd disk_cmds[];
+
+/* Where a front listens whose caller names no socket: DIR/NAME.sock. @dir is copied. */
+void disk_ctl_set_socket_dir(const char *dir);
+
+/* Makes the disks of @ctl's state. One that cannot be opened is kept, failed, with its reason. */
+void disk_ctl_restore(struct ctl *ctl);
+
+/* A disk that serves the connected @conn_fd (or listens: -1) and is not kept. @params as of
+ * `disk create`, unchecked. Return: 0; -errno with @err filled. */
+int disk_ctl_serve(struct ctl *ctl, const json_t *params, int conn_fd, void (*ended)(void *arg),
+		   void *arg, struct ctl_error *err);
+
+/* Closes all of them; what they keep stays. Waits for requests in flight. */
+void disk_ctl_close_all(void);
+
+/* What `disk list` answers: a new reference. */
+json_t *disk_ctl_list(void);
+
+/* Which disks make @p poll in @mode (enum poll_mode), as a sentence. */
+void disk_ctl_why_mode(const struct poller *p, unsigned mode, char *ret_text, size_t len);

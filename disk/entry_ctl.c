@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "disk/entry_ctl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/rpc.h"
+#include "disk/poller_ctl.h"
+
+struct entry *entry_new(json_t *conf)
+{
+	struct entry *e = calloc(1, sizeof(*e));
+
+	if (e)
+		e->conf = json_incref(conf);
+	return e;
+}
+
+void entry_free(struct entry *e)
+{
+	json_decref(e->conf);
+	free(e);
+}
+
+const char *entry_name(const struct entry *e)
+{
+	return ctl_str(e->conf, "name");
+}
+
+enum poll_mode entry_mode(const json_t *conf)
+{
+	const char *mode = ctl_str(conf, "poll");
+
+	if (!strcmp(mode, "always"))
+		return POLL_ALWAYS;
+	return strcmp(mode, "never") ? POLL_ADAPTIVE : POLL_NEVER;
+}
+
+/* A kind names its own parameters only; the caller knows them by the disk's. */
+static int qualify(int code, const struct ctl_kind *kind, const char *prefix, struct ctl_error *err)
+{
+	char own[sizeof(err->param)];
+
+	for (const struct ctl_param *p = kind->params; p && p->name; p++) {
+		if (strcmp(p->name, err->param))
+			continue;
+		snprintf(own, sizeof(own), "%s", err->param);
+		snprintf(err->param, sizeof(err->param), "%.20s.%.40s", prefix, own);
+		break;
+	}
+	return code;
+}
+
+static int open_media(struct ctl *ctl, struct entry *e, struct ctl_error *err)
+{
+	const json_t *value = json_object_get(e->conf, "medium");
+	const struct ctl_kind *kind = ctl_kind_of(ctl_tables(ctl), "medium", value);
+	struct media_want want = { .size_b = ctl_u64(e->conf, "size"),
+				   .readonly = ctl_bool(e->conf, "readonly") };
+
+	if (!kind)
+		return ctl_fail(err, -EINVAL, "unknown_kind", "medium", "there is no such medium");
+	e->media_kind = media_kind_of(kind);
+	int code = e->media_kind->open(value, &want, &e->media, err);
+
+	return code ? qualify(code, kind, "medium", err) : 0;
+}
+
+static void close_functions(struct entry *e)
+{
+	while (e->nfunction) {
+		struct function *f = e->function[--e->nfunction];
+
+		f->ops->close(f);
+	}
+}
+
+static int open_functions(struct ctl *ctl, struct entry *e, struct ctl_error *err)
+{
+	const json_t *list = json_object_get(e->conf, "function");
+	size_t n = json_array_size(list);
+	char prefix[24];
+
+	if (n > CHAIN_MAX)
+		return ctl_fail(err, -ERANGE, "out_of_range", "function",
+				"a chain of %zu is too long, at most %d are allowed", n, CHAIN_MAX);
+	for (size_t i = 0; i < n; i++) {
+		const json_t *value = json_array_get(list, i);
+		const struct ctl_kind *kind = ctl_kind_of(ctl_tables(ctl), "function", value);
+		int code;
+
+		snprintf(prefix, sizeof(prefix), "function[%zu]", i);
+		if (!kind)
+			code = ctl_fail(err, -EINVAL, "unknown_kind", prefix,
+					"there is no such function");
+		else
+			code = qualify(function_kind_of(kind)->open(value, &e->function[i], err),
+				       kind, prefix, err);
+		if (code) {
+			close_functions(e);
+			return code;
+		}
+		e->function_kind[i] = function_kind_of(kind);
+		e->nfunction++;
+	}
+	return 0;
+}
+
+int entry_disk_fail(const struct disk_error *why, struct ctl_error *err)
+{
+	static const char *const param[] = { [DISK_PARAM_NONE] = "",
+					     [DISK_PARAM_SIZE] = "size",
+					     [DISK_PARAM_BLK_SIZE] = "blk_size",
+					     [DISK_PARAM_SERIAL] = "serial" };
+
+	return ctl_fail(err, -EINVAL, "bad_value", param[why->param], "%s", why->why);
+}
+
+static int open_disk(struct entry *e, struct ctl_error *err)
+{
+	struct disk_conf c = { .name = entry_name(e),
+			       .serial = ctl_str(e->conf, "serial"),
+			       .media = e->media,
+			       .function = e->function,
+			       .nfunction = e->nfunction,
+			       .size_b = ctl_u64(e->conf, "size"),
+			       .blk_b = (uint32_t)ctl_u64(e->conf, "blk_size"),
+			       .readonly = ctl_bool(e->conf, "readonly"),
+			       .mode = entry_mode(e->conf),
+			       .timeout_ns = ctl_u64(e->conf, "timeout_ms") * NS_PER_MS };
+	struct disk_error why = { 0 };
+	int code = disk_open(&c, &e->disk, &why);
+
+	if (code == -EINVAL)
+		return entry_disk_fail(&why, err);
+	return code ? ctl_fail(err, code, "no_memory", NULL, "out of memory") : 0;
+}
+
+static mode_t socket_mode(const json_t *conf)
+{
+	const char *text = ctl_str(conf, "socket_mode");
+
+	if (text)
+		return (mode_t)strtoul(text, NULL, 8);
+	return ctl_has(conf, "socket_group") ? 0660 : 0600;
+}
+
+static int open_front(struct ctl *ctl, struct entry *e, const struct entry_conn *conn,
+		      struct ctl_error *err)
+{
+	const json_t *value = json_object_get(e->conf, "front");
+	const struct ctl_kind *kind = ctl_kind_of(ctl_tables(ctl), "front", value);
+	struct front_want want = { .disk = e->disk,
+				   .poller = e->poller,
+				   .npoller = e->npoller,
+				   .socket_mode = socket_mode(e->conf),
+				   .socket_group = ctl_str(e->conf, "socket_group"),
+				   .conn_fd = conn ? conn->fd : -1,
+				   .ended = conn ? conn->ended : NULL,
+				   .ended_arg = conn ? conn->arg : NULL };
+
+	if (!kind)
+		return ctl_fail(err, -EINVAL, "unknown_kind", "front", "there is no such front");
+	e->front_kind = front_kind_of(kind);
+	return qualify(e->front_kind->open(value, &want, &e->front, err), kind, "front", err);
+}
+
+int entry_open(struct ctl *ctl, struct entry *e, const struct entry_conn *conn,
+	       struct ctl_error *err)
+{
+	unsigned n = (unsigned)ctl_u64(e->conf, "pollers");
+	int code = poller_ctl_take(n, e->poller, err);
+
+	if (code)
+		return code;
+	e->npoller = n;
+	code = open_media(ctl, e, err);
+	if (code)
+		goto give_back;
+	code = open_functions(ctl, e, err);
+	if (code)
+		goto close_media;
+	code = open_disk(e, err);
+	if (code)
+		goto close_functions;
+	code = open_front(ctl, e, conn, err);
+	if (!code)
+		return 0;
+	disk_close(e->disk); /* with its medium and functions */
+	e->disk = NULL;
+	e->nfunction = 0;
+	goto give_back;
+close_functions:
+	close_functions(e);
+close_media:
+	e->media->ops->close(e->media);
+give_back:
+	e->media = NULL;
+	poller_ctl_give_back(e->poller, e->npoller);
+	e->npoller = 0;
+	return code;
+}
+
+void entry_close(struct entry *e, bool forget)
+{
+	if (!e->disk)
+		return;
+	e->front->ops->close(e->front);
+	if (forget && e->front_kind->forget)
+		e->front_kind->forget(json_object_get(e->conf, "front"));
+	disk_close(e->disk);
+	poller_ctl_give_back(e->poller, e->npoller);
+	e->disk = NULL;
+	e->front = NULL;
+	e->media = NULL;
+	e->nfunction = e->npoller = 0;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One disk as control holds it: what its user asked for, and the open parts. For
+ * disk_ctl.c (commands), entry_ctl.c (opening and closing) and show_ctl.c. Control
+ * thread only.
+ */
+#pragma once
+
+#include "base/list.h"
+#include "control/kinds.h"
+#include "disk/disk.h"
+
+struct entry {
+	struct list node;
+	json_t *conf;	     /* as ctl_check() left it; what is kept in the state */
+	struct ctl_error why; /* of a disk that is not open */
+
+	/* open, or NULL */
+	struct disk *disk;
+	struct front *front;
+	const struct media_kind *media_kind;
+	const struct front_kind *front_kind;
+	struct media *media; /* the disk's */
+	const struct function_kind *function_kind[CHAIN_MAX];
+	struct function *function[CHAIN_MAX]; /* the disk's */
+	unsigned nfunction, npoller;
+	struct poller *poller[FRONT_QUEUES_MAX];
+};
+
+/* What a disk is served by that does not listen. */
+struct entry_conn {
+	int fd; /* -1: none */
+	void (*ended)(void *arg);
+	void *arg;
+};
+
+/* Return: a closed entry of @conf, which it keeps a reference of; NULL without memory. */
+struct entry *entry_new(json_t *conf);
+void entry_free(struct entry *e); /* closed */
+
+/* Opens medium, functions, disk and front; all or nothing. Return: 0; -errno with @err. */
+int entry_open(struct ctl *ctl, struct entry *e, const struct entry_conn *conn,
+	       struct ctl_error *err);
+/* @forget: for good; its socket goes too. */
+void entry_close(struct entry *e, bool forget);
+
+/* "size: ..." of disk_error as an error of the command. Return: -EINVAL. */
+int entry_disk_fail(const struct disk_error *why, struct ctl_error *err);
+
+const char *entry_name(const struct entry *e);
+enum poll_mode entry_mode(const json_t *conf);
+
+/* All about @e: what `disk show` answers, or only a line of `disk list`. A new reference. */
+json_t *entry_show(const struct entry *e, bool all);

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "disk/entry_ctl.h"
+
+static json_t *num(uint64_t v)
+{
+	return json_integer((json_int_t)v);
+}
+
+/* What is wrong with it, in one word: the worst that is true. */
+static const char *health(const struct entry *e, const struct disk_stats *st,
+			  const struct front_info *front)
+{
+	uint64_t limit_ns = ctl_u64(e->conf, "timeout_ms") * NS_PER_MS;
+
+	if (limit_ns && st->oldest_ns > limit_ns)
+		return "stalled";
+	for (unsigned i = 0; i < front->nqueue; i++)
+		if (front->queue[i].state == FRONT_QUEUE_BROKEN)
+			return "broken_queue";
+	return "healthy";
+}
+
+static json_t *show_queue(const struct front_queue_info *q)
+{
+	static const char *const state[] = { [FRONT_QUEUE_STOPPED] = "stopped",
+					     [FRONT_QUEUE_RUNNING] = "running",
+					     [FRONT_QUEUE_BROKEN] = "broken" };
+	json_t *o = json_pack("{s:i, s:s, s:i, s:s, s:i, s:o, s:o, s:o, s:o}", "queue",
+			      (int)q->index, "state", state[q->state], "size", (int)q->size,
+			      "ring", q->packed ? "packed" : "split", "inflight", (int)q->inflight,
+			      "requests", num(q->taken), "refused", num(q->refused), "kicks",
+			      num(q->kicks), "interrupts", num(q->calls));
+
+	if (q->poller)
+		json_object_set_new(o, "poller", json_string(q->poller));
+	if (q->reason)
+		json_object_set_new(o, "reason", json_string(q->reason));
+	return o;
+}
+
+static json_t *show_front(const struct entry *e, const struct front_info *f)
+{
+	json_t *o = json_copy(json_object_get(e->conf, "front")), *queues = json_array();
+
+	json_object_set_new(o, "connected", json_boolean(f->connected));
+	if (f->connected) {
+		json_object_set_new(o, "peer_pid", num((uint64_t)f->peer_pid));
+		json_object_set_new(o, "connected_ns", num(clock_ns() - f->since_ns));
+		json_object_set_new(o, "migrating", json_boolean(f->logging));
+		json_object_set_new(o, "resize_pending", json_boolean(f->resize_pending));
+	}
+	for (unsigned i = 0; i < f->nqueue; i++)
+		json_array_append_new(queues, show_queue(&f->queue[i]));
+	json_object_set_new(o, "queue", queues);
+	return o;
+}
+
+static json_t *show_functions(const struct entry *e)
+{
+	json_t *list = json_deep_copy(json_object_get(e->conf, "function"));
+
+	for (unsigned i = 0; i < e->nfunction; i++)
+		if (e->function_kind[i]->show)
+			e->function_kind[i]->show(e->function[i], json_array_get(list, i));
+	return list;
+}
+
+static json_t *show_medium(const struct entry *e)
+{
+	json_t *o = json_copy(json_object_get(e->conf, "medium"));
+
+	if (e->media && e->media_kind->show)
+		e->media_kind->show(e->media, o);
+	return o;
+}
+
+static uint64_t quantile_ns(const struct hist *h, uint64_t num_, uint64_t den)
+{
+	return clock_ticks_to_ns(clock_scale(), hist_quantile(h, num_, den));
+}
+
+static json_t *show_io(const struct lane_stats *s)
+{
+	json_t *all = json_object();
+
+	for (unsigned i = 0; i < REQ_OPS; i++) {
+		const struct hist *h = &s->latency[i];
+		json_t *o;
+
+		if (!s->op[i].done)
+			continue;
+		o = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "done", num(s->op[i].done),
+			      "bytes_b", num(s->op[i].bytes), "errors", num(s->op[i].errors),
+			      "p50_ns", num(quantile_ns(h, 50, 100)), "p99_ns",
+			      num(quantile_ns(h, 99, 100)), "p999_ns", num(quantile_ns(h, 999, 1000)));
+		json_object_set_new(all, req_op_name((enum req_op)i), o);
+	}
+	return all;
+}
+
+static void add_all(const struct entry *e, const struct disk_stats *st, const struct front_info *f,
+		    json_t *o)
+{
+	json_t *pollers = json_array();
+
+	for (unsigned i = 0; i < e->npoller; i++)
+		json_array_append_new(pollers, json_string(e->poller[i]->name));
+	json_object_set_new(o, "pollers", pollers);
+	json_object_set_new(o, "serial", json_string(disk_serial(e->disk)));
+	json_object_set_new(o, "blk_b", num(disk_blk_b(e->disk)));
+	json_object_set_new(o, "readonly", json_boolean(disk_readonly(e->disk)));
+	json_object_set_new(o, "timeout_ns", num(ctl_u64(e->conf, "timeout_ms") * NS_PER_MS));
+	json_object_set_new(o, "inflight", num(st->inflight));
+	json_object_set_new(o, "oldest_ns", num(st->oldest_ns));
+	json_object_set_new(o, "overdue", num(st->lanes.overdue));
+	json_object_set_new(o, "copies", num(st->lanes.copies));
+	json_object_set_new(o, "copied_b", num(st->lanes.copied_b));
+	json_object_set_new(o, "io", show_io(&st->lanes));
+	json_object_set_new(o, "front", show_front(e, f));
+}
+
+json_t *entry_show(const struct entry *e, bool all)
+{
+	const char *socket = ctl_str(json_object_get(e->conf, "front"), "socket");
+	json_t *o = json_pack("{s:s, s:O, s:s, s:s*}", "name", entry_name(e), "poll",
+			      json_object_get(e->conf, "poll"), "medium_kind",
+			      ctl_str(json_object_get(e->conf, "medium"), "kind"), "socket", socket);
+
+	if (!e->disk) {
+		json_object_set_new(o, "state", json_string("failed"));
+		json_object_set_new(o, "why", json_string(e->why.text));
+		json_object_set_new(o, "size_b", num(ctl_u64(e->conf, "size")));
+	} else {
+		struct disk_stats st;
+		struct front_info *f = calloc(1, sizeof(*f));
+
+		if (!f)
+			return o;
+		disk_stats(e->disk, &st);
+		e->front->ops->info(e->front, f);
+		json_object_set_new(o, "state", json_string(health(e, &st, f)));
+		json_object_set_new(o, "size_b", num(disk_size_b(e->disk)));
+		json_object_set_new(o, "connected", json_boolean(f->connected));
+		if (all)
+			add_all(e, &st, f, o);
+		free(f);
+	}
+	if (all) {
+		json_object_set_new(o, "medium", show_medium(e));
+		json_object_set_new(o, "function", show_functions(e));
+	}
+	return o;
+}
