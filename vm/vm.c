@@ -196,7 +196,7 @@ int vm_start(const struct vm_config *cfg, struct vm_info *ret_info, struct vm_er
 	struct vm_record rec;
 
 	if (c.accel == VM_ACCEL_AUTO)
-		c.accel = vm_probe_kvm(NULL) ? VM_ACCEL_TCG : VM_ACCEL_KVM;
+		c.accel = vm_probe_kvm(err) ? VM_ACCEL_TCG : VM_ACCEL_KVM;
 	/* judged before anything is touched */
 	int bad = vm_argv(&c, &argv, err);
 

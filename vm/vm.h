@@ -77,8 +77,9 @@ int vm_probe_kvm(struct vm_error *err);
 
 /* Starts a guest and returns when QEMU has set up its devices; the guest boots meanwhile and
  * outlives the caller. *ret_info may be NULL.
- * Return: 0; -EINVAL (@err names the field); -EEXIST when the name runs already; -EIO when QEMU
- * refused (@err has its words); other -errno. Nothing is left behind on failure but QEMU's log. */
+ * Return: 0 (with AUTO and without KVM @err's text says why, otherwise it is as it was); -EINVAL
+ * (@err names the field); -EEXIST when the name runs already; -EIO when QEMU refused (@err has its
+ * words); other -errno. Nothing is left behind on failure. */
 int vm_start(const struct vm_config *cfg, struct vm_info *ret_info, struct vm_error *err);
 
 /* All machines under @state_dir (NULL: vm_state_dir()), by name. Ownership: caller frees *ret.

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vm/vm_ctl.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "control/client.h"
+#include "vm/vm.h"
+
+#define DISKS_MAX 16 /* as many as fit beside the rest on q35's root bus */
+#define CORES_MAX 255
+#define GRACE_MAX_S 3600
+#define S_TO_MS 1000u
+
+static const char *control_path;
+
+void vm_ctl_set_control(const char *path)
+{
+	control_path = path;
+}
+
+/* The id by which programs know what failed. */
+static const char *error_id(int code)
+{
+	switch (code) {
+	case -EINVAL:
+	case -ENAMETOOLONG:
+		return "bad_value";
+	case -EEXIST:
+		return "vm_exists";
+	case -ENOENT:
+		return "vm_not_found";
+	case -EBUSY:
+		return "busy";
+	default:
+		return "vm_failed";
+	}
+}
+
+static int report(int code, const struct vm_error *from, struct ctl_error *err)
+{
+	return ctl_fail(err, code, error_id(code), from->param, "%s",
+			*from->text ? from->text : strerror(-code));
+}
+
+/* Fills @ret from what posternd says about disk @name; *ret_answer owns the strings. */
+static int look_up(struct ctl_client *c, const char *name, struct vm_disk *ret,
+		   json_t **ret_answer, struct ctl_error *err)
+{
+	json_t *params = json_pack("{s:s}", "name", name), *answer = NULL;
+	int code = ctl_client_call(c, "disk.show", params, &answer, err);
+
+	json_decref(params);
+	if (code)
+		return code;
+	json_t *front = json_object_get(answer, "front");
+
+	*ret_answer = answer;
+	ret->socket = ctl_str(front, "socket");
+	ret->queues = (unsigned)ctl_u64(front, "queues");
+	if (ret->socket && ret->queues)
+		return 0;
+	return ctl_fail(err, -EINVAL, "bad_value", "disk", "disk '%s' has no vhost-user front", name);
+}
+
+/* Every disk=NAME of the command. *ret_answers keeps the strings alive. */
+static int look_up_all(const json_t *params, struct vm_disk *disks, size_t *ret_n,
+		       json_t *answers, struct ctl_error *err)
+{
+	json_t *names = json_object_get(params, "disk"), *name;
+	struct ctl_client *c = NULL;
+	size_t i;
+
+	if (!json_array_size(names))
+		return 0;
+	if (json_array_size(names) > DISKS_MAX)
+		return ctl_fail(err, -ERANGE, "out_of_range", "disk", "at most %d", DISKS_MAX);
+	int code = ctl_client_open(control_path, &c, err);
+
+	json_array_foreach(names, i, name) {
+		json_t *answer = NULL;
+
+		if (!code)
+			code = look_up(c, json_string_value(name), &disks[i], &answer, err);
+		if (answer)
+			json_array_append_new(answers, answer);
+	}
+	ctl_client_close(c);
+	*ret_n = json_array_size(names);
+	return code;
+}
+
+/* A guest's queues on a disk: as asked for, else one a vCPU and those that are polled. */
+static int choose_queues(const json_t *params, const struct vm_config *cfg, struct vm_disk *d,
+			 struct ctl_error *err)
+{
+	uint64_t want = ctl_has(params, "queues") ? ctl_u64(params, "queues")
+						  : cfg->cpus + cfg->poll_queues;
+
+	if (ctl_has(params, "queues") && want > d->queues)
+		return ctl_fail(err, -ERANGE, "out_of_range", "queues", "the disk offers %u", d->queues);
+	d->queues = (unsigned)min_u64(want, d->queues);
+	d->packed = ctl_bool(params, "packed");
+	d->options = ctl_str(params, "disk_options");
+	return 0;
+}
+
+static enum vm_accel accel_of(const char *word)
+{
+	return !strcmp(word, "kvm") ? VM_ACCEL_KVM : !strcmp(word, "tcg") ? VM_ACCEL_TCG
+									  : VM_ACCEL_AUTO;
+}
+
+static json_t *info_json(const struct vm_info *i)
+{
+	return json_pack("{s:s, s:I, s:s, s:s, s:I, s:I, s:I}", "name", i->name, "pid",
+			 (json_int_t)i->pid, "state", i->state, "accel", i->accel, "cpus",
+			 (json_int_t)i->cpus, "memory_b", (json_int_t)i->memory_b, "started_s",
+			 (json_int_t)i->started_s);
+}
+
+static int start(const json_t *params, struct vm_config *cfg, json_t **ret, struct ctl_error *err)
+{
+	json_t *cores = json_object_get(params, "cores"), *extra = json_object_get(params, "qemu");
+	unsigned core[CORES_MAX];
+	struct vm_error why = { 0 };
+	struct vm_info info;
+	json_t *value;
+	size_t i;
+
+	json_array_foreach(cores, i, value)
+		if (i < CORES_MAX)
+			core[i] = (unsigned)json_integer_value(value);
+	cfg->cores = core;
+	cfg->ncores = min_u64(json_array_size(cores), CORES_MAX);
+	const char **words = calloc(json_array_size(extra) + 1, sizeof(*words));
+
+	if (!words)
+		return ctl_fail(err, -ENOMEM, "no_memory", NULL, "out of memory");
+	json_array_foreach(extra, i, value)
+		words[i] = json_string_value(value);
+	cfg->extra = words;
+	cfg->nextra = json_array_size(extra);
+	int code = vm_start(cfg, &info, &why);
+
+	free(words);
+	if (code)
+		return report(code, &why, err);
+	*ret = info_json(&info);
+	if (*why.text)
+		json_object_set_new(*ret, "note", json_string(why.text));
+	return 0;
+}
+
+static int run_run(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	struct vm_disk disks[DISKS_MAX] = { 0 };
+	json_t *answers = json_array();
+	struct vm_config cfg = {
+		.name = ctl_str(params, "name"),
+		.cpus = (unsigned)ctl_u64(params, "cpus"),
+		.memory_b = ctl_u64(params, "memory"),
+		.hugepages = ctl_bool(params, "hugepages"),
+		.accel = accel_of(ctl_str(params, "accel")),
+		.kernel = ctl_str(params, "kernel"),
+		.initrd = ctl_str(params, "initrd"),
+		.append = ctl_str(params, "append"),
+		.poll_queues = (unsigned)ctl_u64(params, "poll_queues"),
+		.image = ctl_str(params, "image"),
+		.network = ctl_bool(params, "network"),
+		.disks = disks,
+	};
+	int code = look_up_all(params, disks, &cfg.ndisks, answers, err);
+
+	for (size_t i = 0; i < cfg.ndisks && !code; i++)
+		code = choose_queues(params, &cfg, &disks[i], err);
+	if (!code)
+		code = start(params, &cfg, ret, err);
+	json_decref(answers);
+	return code;
+}
+
+static int run_list(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	struct vm_info *all;
+	ssize_t n = vm_list(NULL, &all);
+
+	if (n < 0)
+		return report((int)n, &(struct vm_error){ 0 }, err);
+	*ret = json_array();
+	for (ssize_t i = 0; i < n; i++)
+		json_array_append_new(*ret, info_json(&all[i]));
+	free(all);
+	return 0;
+}
+
+static int run_stop(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	struct vm_error why = { 0 };
+	int code = vm_stop(NULL, ctl_str(params, "name"), (unsigned)ctl_u64(params, "grace") * S_TO_MS,
+			   &why);
+
+	return code ? report(code, &why, err) : 0;
+}
+
+static int run_console(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	const char *name = ctl_str(params, "name");
+	int code = vm_console(NULL, name, STDIN_FILENO, STDOUT_FILENO);
+
+	if (code == -ENOENT)
+		return ctl_fail(err, code, error_id(code), "name", "no machine '%s' runs", name);
+	if (code == -EBUSY)
+		return ctl_fail(err, code, error_id(code), "name", "another has its console");
+	return code ? report(code, &(struct vm_error){ 0 }, err) : 0;
+}
+
+static int run_probe(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	struct vm_error why = { 0 };
+	bool kvm = !vm_probe_kvm(&why);
+
+	*ret = json_pack("{s:s, s:s}", "accel", kvm ? "kvm" : "tcg", "why",
+			 kvm ? "KVM runs guest kernels at full speed" : why.text);
+	return 0;
+}
+
+static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
+
+#define NAME_PARAM                                                                              \
+	{ .name = "name", .type = CTL_NAME, .required = true, .positional = true, .max = VM_NAME_MAX, \
+	  .help = "Name of the machine" }
+
+static const struct ctl_param run_params[] = {
+	NAME_PARAM,
+	{ .name = "disk", .type = CTL_NAME, .list = true, .help = "A disk of posternd's: /dev/vda, vdb" },
+	{ .name = "cpus", .type = CTL_UINT, .min = 1, .max = CORES_MAX, .value = "1",
+	  .help = "Virtual CPUs" },
+	{ .name = "memory", .type = CTL_SIZE, .min = MIB, .value = "512M", .help = "Memory" },
+	{ .name = "kernel", .type = CTL_PATH, .help = "Linux kernel; not given: boot from a disk" },
+	{ .name = "initrd", .type = CTL_PATH, .help = "Its initial file system" },
+	{ .name = "append", .type = CTL_STRING, .help = "Its words, after console=ttyS0" },
+	{ .name = "image", .type = CTL_PATH,
+	  .help = "A disk image on QEMU's own virtio-blk, before the disks; raw unless *.qcow2" },
+	{ .name = "queues", .type = CTL_UINT, .min = 1,
+	  .help = "Queues of each disk; not given: one a CPU and the polled ones" },
+	{ .name = "poll_queues", .type = CTL_UINT, .value = "0",
+	  .help = "Queues that the guest polls instead of taking interrupts; needs kernel=" },
+	{ .name = "packed", .type = CTL_BOOL, .value = "off", .help = "Packed rings" },
+	{ .name = "hugepages", .type = CTL_BOOL, .value = "off", .help = "Memory of 2 MiB pages" },
+	{ .name = "accel", .type = CTL_ENUM, .choices = accels, .value = "auto",
+	  .help = "KVM, or emulation (tcg); auto: KVM where it really runs guests" },
+	{ .name = "cores", .type = CTL_UINT, .max = 4095, .list = true,
+	  .help = "Host cores, one for each CPU" },
+	{ .name = "network", .type = CTL_BOOL, .value = "off",
+	  .help = "A network card behind the host's address" },
+	{ .name = "disk_options", .type = CTL_STRING,
+	  .help = "Further properties of QEMU's vhost-user-blk-pci, as a=b,c=d" },
+	{ .name = "qemu", .type = CTL_STRING, .list = true, .help = "One more argument for QEMU" },
+	{ 0 },
+};
+static const struct ctl_param stop_params[] = {
+	NAME_PARAM,
+	{ .name = "grace", .type = CTL_UINT, .max = GRACE_MAX_S, .value = "10",
+	  .help = "Seconds that the guest gets to power down by itself; 0: none" },
+	{ 0 },
+};
+static const struct ctl_param console_params[] = { NAME_PARAM, { 0 } };
+
+const struct ctl_cmd vm_cmds[] = {
+	{ .noun = "vm", .verb = "run", .params = run_params, .run = run_run,
+	  .help = "Start a guest machine with disks of posternd's; it outlives the command" },
+	{ .noun = "vm", .verb = "list", .run = run_list, .help = "Show the machines, one a line",
+	  .columns = "name pid state accel cpus memory_b" },
+	{ .noun = "vm", .verb = "stop", .params = stop_params, .run = run_stop,
+	  .help = "Power a machine down, or switch it off" },
+	{ .noun = "vm", .verb = "console", .params = console_params, .run = run_console,
+	  .help = "Join a machine's serial console; Ctrl-] leaves it" },
+	{ .noun = "vm", .verb = "probe", .run = run_probe,
+	  .help = "Tell whether guests can run on KVM here, and if not, why" },
+	{ 0 },
+};
