@@ -9,8 +9,8 @@
 
 struct ctl_client;
 
-/* The control socket's place: $XDG_RUNTIME_DIR/postern/control.sock, or
- * /run/postern/control.sock for root and without XDG_RUNTIME_DIR.
+/* The control socket's place: $XDG_RUNTIME_DIR/postern/control.sock; /run/postern/control.sock
+ * without XDG_RUNTIME_DIR, or when only that one exists.
  * Ownership: the caller frees it. Return: NULL without memory. */
 char *ctl_client_default_path(void);
 

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bin/cli.h"
+
+static bool is_type(const json_t *param, const char *type)
+{
+	const char *have = ctl_str(param, "type");
+
+	return have && !strcmp(have, type);
+}
+
+/* The shell's directory is not posternd's. */
+static json_t *absolute(const char *path)
+{
+	CLEANUP(base_free) char *cwd = NULL, *whole = NULL;
+
+	if (path[0] == '/' || !path[0])
+		return json_string(path);
+	cwd = getcwd(NULL, 0);
+	if (!cwd || asprintf(&whole, "%s/%s", cwd, path) < 0)
+		return NULL;
+	return json_string(whole);
+}
+
+static void resolve_kind_paths(const json_t *schema, const json_t *param, json_t *value)
+{
+	const json_t *kind = cli_find_param(cli_kinds(schema, ctl_str(param, "set")),
+					    ctl_str(value, "kind"));
+	json_t *p;
+	size_t i;
+
+	json_array_foreach(json_object_get(kind, "params"), i, p) {
+		const char *text = ctl_str(value, ctl_str(p, "name"));
+
+		if (text && is_type(p, "path"))
+			json_object_set_new(value, ctl_str(p, "name"), absolute(text));
+	}
+}
+
+static json_t *read_value(const json_t *schema, const json_t *param, const char *text,
+			  struct ctl_error *err)
+{
+	json_t *value;
+
+	if (is_type(param, "kind")) {
+		value = ctl_kind_from_text(text, ctl_str(param, "name"), err);
+		if (value)
+			resolve_kind_paths(schema, param, value);
+		return value;
+	}
+	value = is_type(param, "path") ? absolute(text) : json_string(text);
+	if (!value)
+		ctl_fail(err, 0, "bad_value", ctl_str(param, "name"), "the text is not UTF-8");
+	return value;
+}
+
+static int add(const json_t *schema, const json_t *param, const char *name, const char *text,
+	       json_t *out, struct ctl_error *err)
+{
+	bool list = ctl_bool(param, "list");
+	json_t *have = json_object_get(out, name), *value;
+
+	if (have && !list)
+		return ctl_fail(err, -EINVAL, "bad_value", name, "is given twice");
+	/* An unknown one goes as it is: whoever runs the command says what is allowed. */
+	value = read_value(schema, param, text, err);
+	if (!value)
+		return -EINVAL;
+	if (!list)
+		return json_object_set_new(out, name, value);
+	if (!have) {
+		have = json_array();
+		json_object_set_new(out, name, have);
+	}
+	return json_array_append_new(have, value);
+}
+
+/* The first positional parameter that is not in @out. */
+static const json_t *next_positional(const json_t *params, const json_t *out)
+{
+	json_t *p;
+	size_t i;
+
+	json_array_foreach(params, i, p)
+		if (ctl_bool(p, "positional") && !ctl_has(out, ctl_str(p, "name")))
+			return p;
+	return NULL;
+}
+
+static int add_word(const json_t *schema, const json_t *params, const char *word, json_t *out,
+		    struct ctl_error *err)
+{
+	const char *eq = strchr(word, '=');
+	const json_t *p = eq ? NULL : next_positional(params, out);
+	char key[64];
+
+	if (p)
+		return add(schema, p, ctl_str(p, "name"), word, out, err);
+	if (!eq || eq == word || (size_t)(eq - word) >= sizeof(key))
+		return ctl_fail(err, -EINVAL, "bad_value", NULL, "'%.100s' is not KEY=VALUE", word);
+	memcpy(key, word, (size_t)(eq - word));
+	key[eq - word] = '\0';
+	return add(schema, cli_find_param(params, key), key, eq + 1, out, err);
+}
+
+json_t *cli_params(const json_t *schema, const json_t *cmd, char *const *words, int n,
+		   struct ctl_error *err)
+{
+	json_t *out = json_object();
+
+	for (int i = 0; i < n; i++) {
+		if (add_word(schema, json_object_get(cmd, "params"), words[i], out, err)) {
+			json_decref(out);
+			return NULL;
+		}
+	}
+	return out;
+}
