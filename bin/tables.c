@@ -5,12 +5,14 @@
 #include "disk/disk_ctl.h"
 #include "disk/poller_ctl.h"
 #include "front/vhost_blk/vhost_blk_ctl.h"
+#include "media/file/file_ctl.h"
 #include "media/null/null_ctl.h"
 #include "media/ram/ram_ctl.h"
 
 static const struct ctl_kind *const media[] = {
-	&null_kind.ctl,
+	&file_kind.ctl,
 	&ram_kind.ctl,
+	&null_kind.ctl,
 	NULL,
 };
 
