@@ -112,6 +112,7 @@ static int run_create(struct ctl *ctl, const json_t *params, json_t **ret, struc
 	json_decref(conf);
 	if (!e)
 		return code ? code : ctl_fail(err, -ENOMEM, "no_memory", NULL, "out of memory");
+	e->is_new = true;
 	code = entry_open(ctl, e, NULL, err);
 	if (!code) {
 		code = state_put(ctl_state(ctl), "disk", entry_name(e), e->conf, err);
@@ -262,6 +263,27 @@ static int run_delete(struct ctl *ctl, const json_t *params, json_t **ret, struc
 	entry_close(e, true);
 	list_del(&e->node);
 	entry_free(e);
+	return 0;
+}
+
+/* A medium that has lost a write stays failed, whatever later ones say, until somebody has looked
+ * and reopens it. Guests that reconnect go on. */
+static int run_reopen(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	struct entry *e = find(ctl_str(params, "name"));
+
+	if (!e)
+		return not_found(ctl_str(params, "name"), err);
+	entry_close(e, true);
+	int code = entry_open(ctl, e, NULL, err);
+
+	if (code) {
+		e->why = *err;
+		log_error(entry_name(e), "not reopened: %s: %s", err->param, err->text);
+		return code;
+	}
+	log_info(entry_name(e), "reopened");
+	*ret = entry_show(e, true);
 	return 0;
 }
 
@@ -501,6 +523,8 @@ const struct ctl_cmd disk_cmds[] = {
 	  .help = "Change a disk while it runs" },
 	{ .noun = "disk", .verb = "resize", .params = resize_params, .run = run_resize,
 	  .help = "Change a disk's size; its guests see it" },
+	{ .noun = "disk", .verb = "reopen", .params = name_params, .run = run_reopen,
+	  .help = "Close a failed disk and open it again; connected guests reconnect" },
 	{ .noun = "disk", .verb = "delete", .params = delete_params, .run = run_delete,
 	  .help = "Stop serving a disk and forget it; its data stays" },
 	{ 0 },

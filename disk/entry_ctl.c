@@ -57,7 +57,8 @@ static int open_media(struct ctl *ctl, struct entry *e, struct ctl_error *err)
 	const json_t *value = json_object_get(e->conf, "medium");
 	const struct ctl_kind *kind = ctl_kind_of(ctl_tables(ctl), "medium", value);
 	struct media_want want = { .size_b = ctl_u64(e->conf, "size"),
-				   .readonly = ctl_bool(e->conf, "readonly") };
+				   .readonly = ctl_bool(e->conf, "readonly"),
+				   .create = e->is_new };
 
 	if (!kind)
 		return ctl_fail(err, -EINVAL, "unknown_kind", "medium", "there is no such medium");
@@ -185,8 +186,10 @@ int entry_open(struct ctl *ctl, struct entry *e, const struct entry_conn *conn,
 	if (code)
 		goto close_functions;
 	code = open_front(ctl, e, conn, err);
-	if (!code)
+	if (!code) {
+		e->is_new = false;
 		return 0;
+	}
 	disk_close(e->disk); /* with its medium and functions */
 	e->disk = NULL;
 	e->nfunction = 0;

@@ -14,6 +14,7 @@ struct entry {
 	struct list node;
 	json_t *conf;	     /* as ctl_check() left it; what is kept in the state */
 	struct ctl_error why; /* of a disk that is not open */
+	bool is_new;	      /* it has never been open: its medium may be made */
 
 	/* open, or NULL */
 	struct disk *disk;

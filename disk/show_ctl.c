@@ -12,9 +12,13 @@ static json_t *num(uint64_t v)
 
 /* What is wrong with it, in one word: the worst that is true. */
 static const char *health(const struct entry *e, const struct disk_stats *st,
-			  const struct front_info *front)
+			  const struct front_info *front, const json_t *medium)
 {
 	uint64_t limit_ns = ctl_u64(e->conf, "timeout_ms") * NS_PER_MS;
+	const char *state = ctl_str(medium, "state");
+
+	if (state && !strcmp(state, "failed"))
+		return "failed";
 
 	if (limit_ns && st->oldest_ns > limit_ns)
 		return "stalled";
@@ -126,6 +130,7 @@ static void add_all(const struct entry *e, const struct disk_stats *st, const st
 json_t *entry_show(const struct entry *e, bool all)
 {
 	const char *socket = ctl_str(json_object_get(e->conf, "front"), "socket");
+	json_t *medium = show_medium(e);
 	json_t *o = json_pack("{s:s, s:O, s:s, s:s*}", "name", entry_name(e), "poll",
 			      json_object_get(e->conf, "poll"), "medium_kind",
 			      ctl_str(json_object_get(e->conf, "medium"), "kind"), "socket", socket);
@@ -138,11 +143,13 @@ json_t *entry_show(const struct entry *e, bool all)
 		struct disk_stats st;
 		struct front_info *f = calloc(1, sizeof(*f));
 
-		if (!f)
+		if (!f) {
+			json_decref(medium);
 			return o;
+		}
 		disk_stats(e->disk, &st);
 		e->front->ops->info(e->front, f);
-		json_object_set_new(o, "state", json_string(health(e, &st, f)));
+		json_object_set_new(o, "state", json_string(health(e, &st, f, medium)));
 		json_object_set_new(o, "size_b", num(disk_size_b(e->disk)));
 		json_object_set_new(o, "connected", json_boolean(f->connected));
 		if (all)
@@ -150,8 +157,9 @@ json_t *entry_show(const struct entry *e, bool all)
 		free(f);
 	}
 	if (all) {
-		json_object_set_new(o, "medium", show_medium(e));
+		json_object_set(o, "medium", medium);
 		json_object_set_new(o, "function", show_functions(e));
 	}
+	json_decref(medium);
 	return o;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <grp.h>
 #include <linux/magic.h>
 #include <stdlib.h>
@@ -21,8 +22,19 @@ struct kept_socket {
 	char path[];
 };
 
+/* The one thing about a block device that no ioctl tells. */
+static bool is_discard_size(const struct keeper_request *req)
+{
+	static const char *const where[] = { "/sys/dev/block/*/queue/discard_granularity",
+					     "/sys/dev/block/*/../queue/discard_granularity" };
+
+	return (req->flags & O_ACCMODE) == O_RDONLY &&
+	       (!fnmatch(where[0], req->path, FNM_PATHNAME) ||
+		!fnmatch(where[1], req->path, FNM_PATHNAME));
+}
+
 /* What a medium may be. A worker that a guest has broken into must not get at the rest. */
-static int judge_medium(const struct office *o, int fd)
+static int judge_medium(const struct office *o, const struct keeper_request *req, int fd)
 {
 	struct statfs fs;
 	struct stat st;
@@ -31,7 +43,9 @@ static int judge_medium(const struct office *o, int fd)
 		return -errno;
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		return S_ISDIR(st.st_mode) ? -EISDIR : -EMEDIUMTYPE;
-	if (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC ||
+	if (fs.f_type == SYSFS_MAGIC)
+		return is_discard_size(req) ? 0 : -EACCES;
+	if (fs.f_type == PROC_SUPER_MAGIC ||
 	    fs.f_type == CGROUP2_SUPER_MAGIC || fs.f_type == SECURITYFS_MAGIC)
 		return -EACCES;
 	return store_owns(&o->store, fd) ? -EACCES : 0;
@@ -47,7 +61,7 @@ static int serve_open(const struct office *o, const struct keeper_request *req, 
 					  req->mode & 0666);
 	if (fd < 0)
 		return errno == ENXIO ? -EMEDIUMTYPE : -errno;
-	int err = judge_medium(o, fd), flags = fcntl(fd, F_GETFL);
+	int err = judge_medium(o, req, fd), flags = fcntl(fd, F_GETFL);
 
 	if (err)
 		return err;
