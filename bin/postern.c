@@ -123,6 +123,17 @@ static int run(const struct line *l, const json_t *cmd, const json_t *params, js
 	return code;
 }
 
+/* Whether a command is called for its answer, rather than for what it does. */
+static bool is_question(const json_t *cmd)
+{
+	static const char *const verbs[] = { "", "list", "show", "probe", "run" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (!strcmp(ctl_str(cmd, "verb"), verbs[i]))
+			return true;
+	return false;
+}
+
 static void show(const struct line *l, const json_t *cmd, const json_t *result)
 {
 	if (!result || (json_is_object(result) && !json_object_size(result)))
@@ -132,8 +143,7 @@ static void show(const struct line *l, const json_t *cmd, const json_t *result)
 		putchar('\n');
 	} else if (json_is_string(result)) {
 		puts(json_string_value(result));
-	} else if (json_is_array(result) || strcmp(ctl_str(cmd, "noun"), "disk") ||
-		   !strcmp(ctl_str(cmd, "verb"), "show")) {
+	} else if (is_question(cmd)) {
 		cli_print(result, ctl_str(cmd, "columns"));
 	}
 }

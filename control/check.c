@@ -206,7 +206,8 @@ static int check_kind(const struct check *c, const struct ctl_param *p, const ch
 		}
 		list_word(allowed, sizeof(allowed), (*k)->name);
 	}
-	err = ctl_fail(c->err, -EINVAL, "unknown_kind", where, "'%.60s' is not one of: %s",
+	err = ctl_fail(c->err, -EINVAL, "unknown_kind", where,
+		       *allowed ? "'%.60s' is not one of: %s" : "'%.60s' is unknown: there is none%s",
 		       name ? name : "this", allowed);
 	json_decref(parsed);
 	return err;

@@ -62,6 +62,10 @@ int ctl_open_path(const char *path, int flags, const char *param, struct ctl_err
 		return ctl_fail(err, fd, "denied", param, "'%.250s' may not be opened for %s: %s",
 				path, (flags & O_ACCMODE) == O_RDONLY ? "reading" : "writing",
 				strerror(-fd));
+	case EISDIR:
+	case EMEDIUMTYPE:
+		return ctl_fail(err, fd, "bad_value", param,
+				"'%.250s' is neither a regular file nor a block device", path);
 	case EBUSY:
 	case ETXTBSY:
 		return ctl_fail(err, fd, "busy", param, "'%.300s' is in use", path);

@@ -57,17 +57,31 @@ static int complete(json_t *conf, struct ctl_error *err)
 	return 0;
 }
 
-static int refuse_taken_socket(const json_t *conf, struct ctl_error *err)
+/* Whether two disks may not both have the value of @key in @part. */
+static bool collide(const json_t *have, const json_t *want, const char *part, const char *key)
 {
-	const char *want = ctl_str(json_object_get(conf, "front"), "socket");
+	const json_t *a = json_object_get(have, part), *b = json_object_get(want, part);
+	const char *x = ctl_str(a, key), *y = ctl_str(b, key);
 
+	return x && y && !strcmp(x, y) && !strcmp(ctl_str(a, "kind"), ctl_str(b, "kind"));
+}
+
+static int refuse_taken(const json_t *conf, struct ctl_error *err)
+{
 	list_for_each(it, tmp, &entries) {
 		struct entry *e = list_entry(it, struct entry, node);
-		const char *have = ctl_str(json_object_get(e->conf, "front"), "socket");
 
-		if (have && !strcmp(have, want))
+		if (collide(e->conf, conf, "front", "socket"))
 			return ctl_fail(err, -EADDRINUSE, "socket_in_use", "front.socket",
-					"'%s' is disk '%s's", want, entry_name(e));
+					"'%s' belongs to disk '%s'",
+					ctl_str(json_object_get(conf, "front"), "socket"),
+					entry_name(e));
+		if (collide(e->conf, conf, "medium", "path") &&
+		    !(ctl_bool(e->conf, "readonly") && ctl_bool(conf, "readonly")))
+			return ctl_fail(err, -EBUSY, "busy", "medium.path",
+					"'%.250s' belongs to disk '%s'",
+					ctl_str(json_object_get(conf, "medium"), "path"),
+					entry_name(e));
 	}
 	return 0;
 }
@@ -107,7 +121,7 @@ static int run_create(struct ctl *ctl, const json_t *params, json_t **ret, struc
 		return code;
 	}
 	if (!code)
-		code = refuse_taken_socket(conf, err);
+		code = refuse_taken(conf, err);
 	e = code ? NULL : entry_new(conf);
 	json_decref(conf);
 	if (!e)
@@ -382,6 +396,7 @@ static int run_set(struct ctl *ctl, const json_t *params, json_t **ret, struct c
 
 static int judge_size(const struct entry *e, uint64_t size_b, bool shrink, struct ctl_error *err)
 {
+	uint64_t medium_b = e->media->caps.size_b;
 	char now[16];
 
 	if (size_b % disk_blk_b(e->disk))
@@ -390,25 +405,25 @@ static int judge_size(const struct entry *e, uint64_t size_b, bool shrink, struc
 				disk_blk_b(e->disk));
 	if (size_b < disk_size_b(e->disk) && !shrink)
 		return ctl_fail(err, -EINVAL, "would_shrink", "size",
-				"less than the present %s loses data; shrink=on does it all the "
-				"same", format_size(disk_size_b(e->disk), now));
-	if (!e->media_kind->resize)
+				"less than the present %s cuts off what guests have there; "
+				"shrink=on does it all the same",
+				format_size(disk_size_b(e->disk), now));
+	if (medium_b && size_b > medium_b && !e->media_kind->resize)
 		return ctl_fail(err, -ENOTSUP, "not_supported", "medium",
 				"a medium of kind %s keeps its size", e->media_kind->ctl.name);
 	return 0;
 }
 
-/* Grown: the medium first, so that no guest sees what is not there. Shrunk: the disk first. */
+/* The medium first, so that no guest sees what is not there. It never gets shorter: a size given
+ * by mistake costs no data. */
 static int resize(struct ctl *ctl, struct entry *e, uint64_t size_b, struct ctl_error *err)
 {
-	bool grows = size_b >= disk_size_b(e->disk);
-	uint64_t was_b = disk_size_b(e->disk);
+	uint64_t medium_b = e->media->caps.size_b;
 	struct disk_error why = { 0 };
 	struct ctl_error ignored;
 	json_t *conf;
-	int code;
+	int code = medium_b && size_b > medium_b ? e->media_kind->resize(e->media, size_b, err) : 0;
 
-	code = grows ? e->media_kind->resize(e->media, size_b, err) : 0;
 	if (code)
 		return code;
 	conf = json_copy(e->conf);
@@ -420,13 +435,11 @@ static int resize(struct ctl *ctl, struct entry *e, uint64_t size_b, struct ctl_
 	}
 	if (code) {
 		json_decref(conf);
-		if (grows)
-			e->media_kind->resize(e->media, was_b, &ignored);
 		return code;
 	}
 	json_decref(e->conf);
 	e->conf = conf;
-	return grows ? 0 : e->media_kind->resize(e->media, size_b, err);
+	return 0;
 }
 
 static int run_resize(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
@@ -500,7 +513,7 @@ static const struct ctl_param resize_params[] = {
 	NAME_PARAM,
 	{ .name = "size", .type = CTL_SIZE, .min = 512, .required = true, .help = "The new size" },
 	{ .name = "shrink", .type = CTL_BOOL, .value = "off",
-	  .help = "Also when data is lost by it" },
+	  .help = "Also below the present size" },
 	{ 0 },
 };
 static const struct ctl_param set_params[] = {
