@@ -6,6 +6,7 @@
 
 #include "bin/cli.h"
 #include "bin/version.h"
+#include "vm/vm_ctl.h"
 
 static const struct ctl_cmd *const local_commands[] = { vm_cmds, bench_cmds, NULL };
 const struct ctl_tables cli_local = { .cmds = local_commands };
@@ -200,6 +201,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	l.cli.schema = cli_schema();
+	vm_ctl_set_control(l.cli.control);
 	if (!code && !l.nword && !l.help) {
 		cli_help(l.cli.schema, NULL, NULL, stderr);
 		code = 1;
