@@ -5,7 +5,8 @@
  * looks at the ring after every instruction and refills it at once, so that every turn of the
  * target finds @depth requests, and a batch is counted from publish to publish. User mode only;
  * system calls are counted beside it.
- *   socket= tid= depth= batches= packed=0|1 event_idx=0|1
+ *   socket= tid= depth= batches= packed=0|1 event_idx=0|1 profile=FILE
+ * With profile= the address of each instruction counted goes into a file, for tests/bench/where.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@ struct stepper {
 	struct client_queue *q;
 	unsigned depth;
 	uint64_t instructions, syscalls;
+	FILE *profile; /* NULL: not now */
 };
 
 static void await_stop(struct stepper *s)
@@ -43,6 +45,8 @@ static void step(struct stepper *s)
 
 	if (errno)
 		die("read the target's thread", errno);
+	if (s->profile)
+		fprintf(s->profile, "%lx\n", (unsigned long)rip);
 	s->syscalls += ((unsigned long)code & 0xffff) == SYSCALL_INSTRUCTION;
 	if (ptrace(PTRACE_SINGLESTEP, s->tid, NULL, NULL))
 		die("step the target's thread", errno);
@@ -83,6 +87,16 @@ static void attach(struct stepper *s)
 	await_stop(s);
 }
 
+static FILE *open_profile(char **args)
+{
+	const char *path = arg_text(args, "profile", NULL);
+	FILE *f = path ? fopen(path, "w") : NULL;
+
+	if (path && !f)
+		die(path, errno);
+	return f;
+}
+
 int tool_step(char **args)
 {
 	struct stepper s = { .tid = (pid_t)arg_num(args, "tid", 0),
@@ -107,9 +121,12 @@ int tool_step(char **args)
 	for (unsigned i = 0; i < 3; i++) /* wake up, first touches */
 		run_batch(&s);
 	s.instructions = s.syscalls = 0;
+	s.profile = open_profile(args);
 	for (unsigned i = 0; i < batches; i++)
 		run_batch(&s);
 	ptrace(PTRACE_DETACH, s.tid, NULL, NULL);
+	if (s.profile)
+		fclose(s.profile);
 	printf("{\"instructions\": %.1f, \"syscalls\": %.4f}\n",
 	       (double)s.instructions / batches / s.depth, (double)s.syscalls / batches / s.depth);
 	fflush(stdout);
