@@ -4,6 +4,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 
@@ -105,60 +106,56 @@ class Process:
 
 
 class Postern:
-	"""One posternd with a disk a medium, made through the control socket. Default settings."""
+	"""One posternd with a disk a medium, made through its control socket. Default settings."""
 
 	name = "postern"
 	title = "Postern"
 
 	def __init__(self, place, build, cpu):
-		self.dir = os.path.join(place, "postern")
-		self.bin = os.path.join(build, "bin")
-		self.cpu = cpu
+		self.dir, self.cpu = place, cpu
+		self.program = os.path.join(build, "bin", "posternd")
 		self.process = None
 		self.control = os.path.join(self.dir, "control.sock")
 
-	@staticmethod
-	def available(build):
-		return all(os.access(os.path.join(build, "bin", p), os.X_OK) for p in ("posternd", "postern"))
-
 	def start(self):
 		os.makedirs(self.dir, exist_ok=True)
-		argv = [os.path.join(self.bin, "posternd"), "--control", self.control, "--state",
-			os.path.join(self.dir, "state")]
+		argv = [self.program, "--control", self.control, "--state", os.path.join(self.dir, "state"),
+			"--cpus", str(self.cpu)]
 		self.process = Process(argv, self.cpu, os.path.join(self.dir, "log"))
 		wait_for(lambda: self.process.alive() and os.path.exists(self.control), "posternd")
 
-	def postern(self, *args):
-		done = subprocess.run([os.path.join(self.bin, "postern"), "--control", self.control, "--json"]
-			+ list(args), capture_output=True, text=True)
-		if done.returncode:
-			raise BenchError("postern %s: %s" % (" ".join(args), done.stderr.strip()))
-		return json.loads(done.stdout) if done.stdout.strip() else None
+	def call(self, method, **params):
+		"""One call of the control socket. Returns its result."""
+		with socket.socket(socket.AF_UNIX) as sock:
+			sock.connect(self.control)
+			request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+			sock.sendall((json.dumps(request) + "\n").encode())
+			with sock.makefile() as answers:
+				answer = json.loads(answers.readline())
+		if "error" in answer:
+			raise BenchError("%s %s: %s" % (method, params, answer["error"]))
+		return answer["result"]
 
-	def disk(self, name, medium, size_b=None):
+	def disk(self, name, medium, at=None, **more):
 		"""Creates a disk. Returns its socket."""
-		socket = os.path.join(self.dir, name + ".sock")
-		args = ["disk", "create", name, "medium=" + medium, "front=vhost-user,socket=" + socket]
-		if size_b:
-			args.append("size=%d" % size_b)
-		self.postern(*args)
-		wait_for(lambda: os.path.exists(socket), socket)
-		return socket
+		at = at or os.path.join(self.dir, name + ".sock")
+		self.call("disk.create", name=name, medium=medium, front={"kind": "vhost-user", "socket": at}, **more)
+		wait_for(lambda: os.path.exists(at), at)
+		return at
 
 	def medium(self, kind, path):
 		if kind == "null":
-			return self.disk("null", "null", NULL_B)
+			return self.disk("null", {"kind": "null"}, size=NULL_B)
 		if kind == "ram":
-			return self.disk("ram", "ram", RAM_B)
-		return self.disk("file", "file,path=%s,direct=on" % path)
+			return self.disk("ram", {"kind": "ram"}, size=RAM_B)
+		return self.disk("file", {"kind": "file", "path": path, "direct": "on"})
 
 	def poller_thread(self):
-		return next(tid for tid, name in threads(self.process.pid) if name.startswith("poller"))
+		return next(row["thread"] for row in self.call("poller.list") if row["taken"])
 
 	def poller_counts(self):
 		"""{turns, busy_turns, taken}, summed over the pollers."""
-		rows = self.postern("poller", "list")
-		rows = rows if isinstance(rows, list) else rows.get("pollers", [])
+		rows = self.call("poller.list")
 		return {key: sum(row[key] for row in rows) for key in ("turns", "busy_turns", "taken")}
 
 	def stop(self):
@@ -197,25 +194,25 @@ class Qsd:
 
 	def argv(self, kind, path, option, blockdev, sockets, one_file=False):
 		argv = ["qemu-storage-daemon", "--object", "iothread,id=t0" + option]
-		for i, socket in enumerate(sockets):
+		for i, at in enumerate(sockets):
 			node = blockdev + ",node-name=n%d" % i
 			if kind != "null":
 				node += ",filename=" + path
 			argv += ["--blockdev", node, "--export", "type=vhost-user-blk,id=e%d,node-name=n%d,"
-				"addr.type=unix,addr.path=%s,writable=on,iothread=t0" % (i, i, socket)]
+				"addr.type=unix,addr.path=%s,writable=on,iothread=t0" % (i, i, at)]
 		return argv
 
 	def medium(self, kind, path, candidate):
 		"""Runs a daemon for @kind, in place of the one there was. Returns its socket."""
 		self.drop(kind)
-		socket = os.path.join(self.dir, kind + ".sock")
-		if os.path.exists(socket):
-			os.unlink(socket)
-		argv = self.argv(kind, path, candidate[1], candidate[2], [socket])
+		at = os.path.join(self.dir, kind + ".sock")
+		if os.path.exists(at):
+			os.unlink(at)
+		argv = self.argv(kind, path, candidate[1], candidate[2], [at])
 		process = Process(argv, self.cpu, os.path.join(self.dir, "log"))
 		self.processes[kind] = process
-		wait_for(lambda: process.alive() and os.path.exists(socket), "qemu-storage-daemon")
-		return socket
+		wait_for(lambda: process.alive() and os.path.exists(at), "qemu-storage-daemon")
+		return at
 
 	def many_null(self, prefix, count):
 		self.drop("many")
