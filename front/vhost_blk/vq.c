@@ -62,6 +62,9 @@ int vq_fetch_indirect(struct vq *q, gpa_t at, uint32_t len_b, bool chained, stru
 		      const char **ret_reason)
 {
 	unsigned n = len_b / (unsigned)sizeof(struct virtq_desc), i = 0;
+	/* 2.7.5.3.1 allows a ring's worth; drivers of small rings send more. Without a bound, a
+	 * table of gigabytes would keep the poller from all other queues. */
+	unsigned most = q->size > VCHAIN_MAX ? q->size : VCHAIN_MAX;
 	const uint8_t *table = gview_run(&q->view, at, len_b);
 
 	*ret_reason = "indirect table that is no table, or outside memory";
@@ -82,9 +85,10 @@ int vq_fetch_indirect(struct vq *q, gpa_t at, uint32_t len_b, bool chained, stru
 		if (chained ? !(flags & VIRTQ_DESC_F_NEXT) : steps == n)
 			return 0;
 		i = chained ? (unsigned)(w[1] >> 48) : i + 1;
-		if (unlikely(i >= n || steps >= n)) {
+		if (unlikely(i >= n || steps >= n || steps > most)) {
 			*ret_reason = i >= n ? "next descriptor beyond the indirect table" :
-					       "indirect table is a loop";
+				      steps >= n ? "indirect table is a loop" :
+						   "indirect chain longer than the ring";
 			return -EINVAL;
 		}
 	}
