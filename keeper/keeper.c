@@ -30,7 +30,8 @@ struct keeper {
 	struct loop_watch control, request, signals, timer;
 	struct office office;
 	int event_fd;
-	pid_t worker; /* 0: none */
+	int waiting_fd; /* a caller whom a dying worker could not take; -1: none */
+	pid_t worker;	/* 0: none */
 	unsigned restarts, backoff_ms;
 	uint64_t born_ns;
 	bool was_ready, stopping;
@@ -125,7 +126,13 @@ static int spawn(struct keeper *k)
 	err = loop_add(&k->loop, &k->request, EPOLLIN);
 	if (!err && k->control.fd >= 0)
 		err = loop_add(&k->loop, &k->control, EPOLLIN);
-	return err ? err : greet_worker(k);
+	if (!err)
+		err = greet_worker(k);
+	if (!err && k->waiting_fd >= 0) {
+		tell(k, KEEPER_CONN, k->waiting_fd);
+		k->waiting_fd = fd_close(k->waiting_fd);
+	}
+	return err;
 }
 
 static void lose_worker(struct keeper *k)
@@ -263,9 +270,22 @@ static void request_ready(struct loop_watch *w, uint32_t events)
 		fd_close(give);
 }
 
+/* Whether there is a worker that has not ended unnoticed: its end and a caller may come at once. */
+static bool worker_lives(const struct keeper *k)
+{
+	siginfo_t end = { 0 };
+
+	return !waitid(P_PID, (id_t)k->worker, &end, WEXITED | WNOHANG | WNOWAIT) && !end.si_pid;
+}
+
 static void control_ready(struct loop_watch *w, uint32_t events)
 {
 	struct keeper *k = container_of(w, struct keeper, control);
+
+	if (k->waiting_fd >= 0 || !worker_lives(k)) {
+		loop_mod(&k->loop, w, 0); /* until there is another */
+		return;
+	}
 	CLEANUP(fd_cleanup) int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	uid_t uid = 0;
 
@@ -278,8 +298,10 @@ static void control_ready(struct loop_watch *w, uint32_t events)
 		return;
 	}
 	err = tell(k, KEEPER_CONN, fd);
-	if (err)
-		log_warn(NULL, "control connection dropped: %s", strerror(-err));
+	if (err == -EAGAIN)
+		log_warn(NULL, "control connection dropped: too many at once");
+	else if (err)
+		k->waiting_fd = fd_steal(&fd);
 }
 
 static int open_store(struct keeper *k)
@@ -350,6 +372,7 @@ static void tear_down(struct keeper *k)
 	office_sweep(&k->office, true);
 	if (k->control.fd >= 0)
 		unlink(k->cfg->control_path);
+	fd_close(k->waiting_fd);
 	fd_close(k->control.fd);
 	fd_close(k->signals.fd);
 	fd_close(k->timer.fd);
@@ -367,6 +390,7 @@ int keeper_run(const struct keeper_config *cfg)
 			    .timer = { -1, timer_ready },
 			    .office.store = { -1, -1 },
 			    .event_fd = -1,
+			    .waiting_fd = -1,
 			    .status = 1 };
 	int err = loop_init(&k.loop);
 

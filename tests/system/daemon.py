@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A posternd of one's own, driven by the words that a person would type, and a runner of tests that
+speaks TAP. Nothing here sleeps: readiness comes over systemd's notify socket, ends by wait()."""
+
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+
+BUILD = os.environ.get("POSTERN_BUILD", os.path.join(os.path.dirname(__file__), "../../build"))
+POSTERN = os.path.abspath(os.path.join(BUILD, "bin", "postern"))
+POSTERND = os.path.abspath(os.path.join(BUILD, "bin", "posternd"))
+LIMIT_S = 30  # for what takes milliseconds, on a machine that may be busy
+
+
+class Said:
+	"""What a program answered."""
+
+	def __init__(self, done):
+		self.status = done.returncode
+		self.out = done.stdout
+		self.err = done.stderr
+
+	@property
+	def error(self):
+		"""(id, parameter) of a refused command that was called with --json."""
+		lines = self.err.splitlines()
+		assert self.status == 1 and len(lines) == 1, (self.status, self.out, self.err)
+		error = json.loads(lines[0])["error"]
+		return error["id"], error["param"]
+
+
+class Daemon:
+	"""Use as a context manager: leaving it ends every process and removes the directory."""
+
+	def __init__(self):
+		self.dir = tempfile.mkdtemp(prefix="pt-", dir="/tmp")
+		self.control = self.path("c.sock")
+		self.process = None
+		self.log = open(self.path("log"), "ab")
+
+	def __enter__(self):
+		return self
+
+	def __exit__(self, *_):
+		if self.process and self.process.poll() is None:
+			self.process.kill()
+			self.process.wait()
+		self.log.close()
+		shutil.rmtree(self.dir, ignore_errors=True)
+
+	def path(self, name):
+		return os.path.join(self.dir, name)
+
+	def log_text(self):
+		with open(self.path("log"), errors="replace") as log:
+			return log.read()
+
+	def spawn(self, *argv, **more):
+		self.process = subprocess.Popen([POSTERND, *argv], stdin=subprocess.DEVNULL, stdout=self.log,
+		                                stderr=self.log, cwd=self.dir, **more)
+
+	def start(self, *argv, **more):
+		"""Starts posternd on this directory and returns when it says that it is ready."""
+		with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+			notify.bind(self.path("notify"))
+			notify.settimeout(LIMIT_S)
+			env = dict(os.environ, NOTIFY_SOCKET=self.path("notify"))
+			if not argv:
+				argv = ("--control", self.control, "--state", self.path("state"))
+			self.spawn(*argv, env=env, **more)
+			assert notify.recv(100) == b"READY=1", self.log_text()
+			os.unlink(self.path("notify"))
+
+	def stop(self, sig=signal.SIGTERM):
+		"""Ends posternd and returns its exit status."""
+		self.process.send_signal(sig)
+		return self.process.wait(LIMIT_S)
+
+	def postern(self, *argv):
+		done = subprocess.run([POSTERN, "--control", self.control, *argv], text=True, cwd=self.dir,
+		                      stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S)
+		return Said(done)
+
+	def do(self, *argv):
+		"""A command that has to succeed; returns what it prints."""
+		said = self.postern(*argv)
+		assert said.status == 0, (argv, said.err)
+		return said.out
+
+	def ask(self, *argv):
+		return json.loads(self.do(*argv, "--json"))
+
+	def refused(self, *argv):
+		"""(id, parameter) of the error that a command has to end in."""
+		return self.postern(*argv, "--json").error
+
+	def worker(self):
+		return self.ask("status")["worker_pid"]
+
+
+def gone(pid):
+	"""Waits until process @pid, which is not a child, has ended."""
+	try:
+		fd = os.pidfd_open(pid)
+	except ProcessLookupError:
+		return True
+	ended = select.select([fd], [], [], LIMIT_S)[0]
+	os.close(fd)
+	return bool(ended)
+
+
+def same(have, want):
+	assert have == want, f"{have!r} is not {want!r}"
+
+
+def contains(text, part):
+	assert part in text, f"{text!r} has no {part!r}"
+
+
+def play(tests):
+	"""Runs each test with a Daemon that has not been started. Exit status by TAP."""
+	only = sys.argv[1:]
+	tests = [test for test in tests if not only or test.__name__ in only]
+	print(f"1..{len(tests)}", flush=True)
+	failed = 0
+	for number, test in enumerate(tests, 1):
+		with Daemon() as daemon:
+			try:
+				test(daemon)
+				print(f"ok {number} - {test.__name__}", flush=True)
+			except Exception:  # the next test may still tell something
+				failed += 1
+				print(f"not ok {number} - {test.__name__}")
+				for line in (traceback.format_exc() + daemon.log_text()).splitlines():
+					print(f"# {line}", flush=True)
+	sys.exit(failed > 0)
