@@ -156,7 +156,7 @@ class Lab:
 			return log.read().strip()
 
 	def daemon_pids(self):
-		"""posternd's processes: keeper first, then its workers."""
+		"""posternd's processes: the keeper, then its worker."""
 		return [self.daemon.pid] + children(self.daemon.pid)
 
 	def machine(self, name, *options):

@@ -35,6 +35,10 @@ class Scene:
 	def show(self, name):
 		return self.lab.ask("disk", "show", name)
 
+	def kicks(self, name):
+		"""All that posternd has seen of a disk's guest."""
+		return sum(queue["kicks"] for queue in self.show(name)["front"]["queue"])
+
 
 def same(got, want, what):
 	if got != want:
