@@ -66,6 +66,32 @@ int parse_size(const char *text, uint64_t *ret_b)
 	return 0;
 }
 
+int parse_ns(const char *text, uint64_t *ret_ns)
+{
+	static const struct { const char *name; uint64_t ns; } unit[] = {
+		{ "ns", 1 }, { "us", NS_PER_US }, { "ms", NS_PER_MS }, { "s", NS_PER_S },
+	};
+	const char *rest;
+	uint64_t v;
+	int err = parse_prefix(text, &v, &rest);
+
+	if (err)
+		return err;
+	if (!v && !*rest) {
+		*ret_ns = 0;
+		return 0;
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(unit); i++) {
+		if (strcmp(rest, unit[i].name))
+			continue;
+		if (v > UINT64_MAX / unit[i].ns)
+			return -ERANGE;
+		*ret_ns = v * unit[i].ns;
+		return 0;
+	}
+	return -EINVAL;
+}
+
 static char *format_scaled(double v, const char *unit, char *buf)
 {
 	bool whole = v >= 99.95 || v == (double)(uint64_t)v;

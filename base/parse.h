@@ -13,6 +13,10 @@ int parse_u64(const char *text, uint64_t *ret_value);
  * behind it: "20G", "512", "4KiB". Return: 0; -EINVAL; -ERANGE. */
 int parse_size(const char *text, uint64_t *ret_b);
 
+/* A time: a number and one of ns us ms s: "500us", "2ms"; "0" needs no unit. Return: 0; -EINVAL;
+ * -ERANGE. */
+int parse_ns(const char *text, uint64_t *ret_ns);
+
 /* "20 GiB", "1.5 MiB", "512 B": three digits at most. @buf holds 16 bytes. Return: @buf. */
 char *format_size(uint64_t b, char *buf);
 

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The error function's entry in the table of functions; see control/kinds.h. */
+#pragma once
+
+#include "control/kinds.h"
+
+extern const struct function_kind error_function_kind;
