@@ -194,8 +194,13 @@ static unsigned turn_timers(struct poller *p)
 
 void poller_timer(struct poller *p, uint64_t at_ns)
 {
-	/* one tick late rather than early: a timer that finds nothing due asks again */
-	p->timer_ticks = min_u64(p->timer_ticks, clock_ns_to_ticks(p->scale, at_ns) + 1);
+	uint64_t now_ns = poller_now_ns(p), wait_ticks = 0;
+
+	/* The difference is converted: the scale's rounding over a month of uptime is milliseconds,
+	 * and a timer that comes early finds nothing due and asks again. One tick late is right. */
+	if (at_ns > now_ns)
+		wait_ticks = clock_ns_to_ticks(p->scale, at_ns - now_ns) + 1;
+	p->timer_ticks = min_u64(p->timer_ticks, p->now_ticks + wait_ticks);
 }
 
 /* Queues that have been idle for their window leave the hot set. */
