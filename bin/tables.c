@@ -5,6 +5,10 @@
 #include "disk/disk_ctl.h"
 #include "disk/poller_ctl.h"
 #include "front/vhost_blk/vhost_blk_ctl.h"
+#include "function/delay/delay_ctl.h"
+#include "function/error/error_ctl.h"
+#include "function/limit/limit_ctl.h"
+#include "function/log/log_ctl.h"
 #include "media/file/file_ctl.h"
 #include "media/null/null_ctl.h"
 #include "media/ram/ram_ctl.h"
@@ -17,6 +21,10 @@ static const struct ctl_kind *const media[] = {
 };
 
 static const struct ctl_kind *const functions[] = {
+	&limit_function_kind.ctl,
+	&log_function_kind.ctl,
+	&delay_function_kind.ctl,
+	&error_function_kind.ctl,
 	NULL,
 };
 

@@ -10,7 +10,7 @@
 #include "media/null/null.h"
 
 #define SIZE_B (1 * GIB)
-#define START_NS (3600 * NS_PER_S)
+#define START_NS (10 * NS_PER_S)
 #define SLACK_NS 1000
 
 static void open_with(struct bed *b, struct function *f)
