@@ -149,6 +149,16 @@ def cells_table(cells, paced):
 	return table(head, body)
 
 
+def tails(cells):
+	"""One sentence on where Postern's p99 is the lower one, and where it is not."""
+	both = [(c, mid(c, "postern", "p99"), mid(c, "qsd", "p99")) for c in cells]
+	both = [(c, ours, theirs) for c, ours, theirs in both if ours and theirs]
+	higher = ["%s (%s against %s)" % (c.key, latency(ours), latency(theirs)) for c, ours, theirs in both
+		if ours >= theirs]
+	text = "p99 is lower than qemu-storage-daemon's in %d of %d loads" % (len(both) - len(higher), len(both))
+	return text + ("; not in: " + ", ".join(higher) + "." if higher else ".")
+
+
 def write_markdown(path, facts, rows, cells, notes):
 	text = """<!-- Written by `make bench` (tests/bench/run); reasons come from tests/bench/notes.md. -->
 # Benchmarks
@@ -161,6 +171,8 @@ reach of the middle half of them. A cache-line ping-pong between the two CPUs ru
 each round; rounds in which it changed by more than a quarter are dropped and run again.
 
 %(bounds)s
+
+%(tails)s
 
 %(reasons)s
 
@@ -190,7 +202,7 @@ with either target. Kicks a request: Postern / qemu-storage-daemon; packed rings
 
 %(around)s
 """
-	facts = dict(facts, bounds=bounds_table(rows), reasons=reasons(rows, notes),
+	facts = dict(facts, bounds=bounds_table(rows), tails=tails(cells), reasons=reasons(rows, notes),
 		full=cells_table(cells, False), paced=cells_table(cells, True))
 	with open(path, "w") as f:
 		f.write(text % facts)

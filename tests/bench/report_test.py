@@ -85,6 +85,13 @@ class Report(unittest.TestCase):
 		self.assertIn("not held", report.verdict(self.row("null_qd32_miops", 11, 200)))
 		self.assertEqual(report.verdict(self.row("null_qd32_miops", 12, 500)), "reached")
 
+	def test_names_the_loads_with_the_longer_tail(self):
+		good, bad = measure.Cell("null"), measure.Cell("ram")
+		good.rounds = [{"postern": {"p99": 10}, "qsd": {"p99": 20}}]
+		bad.rounds = [{"postern": {"p99": 30}, "qsd": {"p99": 20}}]
+		self.assertEqual(report.tails([good, bad]), "p99 is lower than qemu-storage-daemon's in 1 of 2 "
+			"loads; not in: ram read 4k qd1 (30 ns against 20 ns).")
+
 	def test_gives_every_short_row_a_place_for_its_reason(self):
 		text = report.reasons([self.row("start_ms", 30), self.row("rss_mib", 12)], {"rss_mib": "Because."})
 		self.assertIn("### start_ms\n\nNo reason found yet.", text)
