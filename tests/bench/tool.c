@@ -15,6 +15,7 @@ static const struct {
 	{ "rtt", tool_rtt },   { "copy", tool_copy }, { "ring", tool_ring },
 	{ "uring", tool_uring }, { "load", tool_load }, { "idle", tool_idle },
 	{ "start", tool_start }, { "step", tool_step },
+	{ "wake", tool_wake },
 };
 
 void die(const char *what, int err)
@@ -62,10 +63,15 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-double median(double *value, unsigned n)
+double quantile_of(double *value, unsigned n, unsigned num, unsigned den)
 {
 	qsort(value, n, sizeof(*value), compare);
-	return n % 2 ? value[n / 2] : (value[n / 2 - 1] + value[n / 2]) / 2;
+	return value[(n - 1) * num / den];
+}
+
+double median(double *value, unsigned n)
+{
+	return quantile_of(value, n, 1, 2);
 }
 
 int main(int argc, char **argv)
@@ -73,6 +79,6 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; argc > 1 && i < ARRAY_SIZE(commands); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run(argv + 2);
-	fprintf(stderr, "usage: bench-tool rtt|copy|ring|uring|load|idle|start|step [key=value ...]\n");
+	fprintf(stderr, "usage: bench-tool rtt|copy|ring|uring|load|idle|start|step|wake [key=value ...]\n");
 	return 2;
 }

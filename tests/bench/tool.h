@@ -15,6 +15,7 @@ int tool_uring(char **args); /* a bare io_uring loop on a file */
 int tool_load(char **args); /* the polled client on a socket */
 int tool_idle(char **args); /* many connected disks that have done I/O and then rest */
 int tool_step(char **args); /* instructions a request, by stepping a thread of the target */
+int tool_wake(char **args); /* from a kick to a thread that slept */
 int tool_start(char **args); /* from exec to an accepting socket */
 
 /* The value of @key in @args, or @otherwise; a number that cannot be read ends the program. */
@@ -24,7 +25,8 @@ uint64_t arg_num(char **args, const char *key, uint64_t otherwise); /* also size
 /* Pins the calling thread to @cpu, or ends the program. */
 void pin_thread(unsigned cpu);
 
-/* The median of @n values, which it sorts. */
+/* The value that @num / @den of @n values do not exceed, which it sorts; and the median. */
+double quantile_of(double *value, unsigned n, unsigned num, unsigned den);
 double median(double *value, unsigned n);
 
 /* Ends the program with a line that names what failed. */
