@@ -445,6 +445,7 @@ static int set_inflight_fd(struct session *s, struct message *m)
 	s->track_queue_b = each_b;
 	s->track_queues = d.num_queues;
 	s->track_size = d.queue_size;
+	s->track_packed = packed;
 	return 0;
 }
 

@@ -89,7 +89,8 @@ static int prepare(struct session *s, struct session_queue *q)
 	if (err)
 		return err;
 	if (s->track && v->index < s->track_queues) {
-		if (v->size > s->track_size)
+		/* a region laid out before the ring format was settled is too short for the other */
+		if (v->size > s->track_size || v->packed != s->track_packed)
 			return -EINVAL;
 		track = (uint8_t *)s->track + v->index * s->track_queue_b;
 	}

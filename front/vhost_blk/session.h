@@ -54,6 +54,7 @@ struct session {
 	size_t track_len_b;
 	uint64_t track_queue_b; /* of one */
 	uint16_t track_queues, track_size;
+	bool track_packed; /* laid out for packed rings */
 
 	int backend_fd; /* the channel for messages of ours; -1: none */
 	bool resize_pending;

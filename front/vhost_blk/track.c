@@ -18,6 +18,12 @@ uint64_t track_region_len_b(bool packed, uint16_t size)
 	return align_up(head_b + each_b * size, REGION_ALIGN_B);
 }
 
+/* What stands in memory that the other side may change at any time: read once, then judged. */
+static uint16_t once(const uint16_t *p)
+{
+	return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
 struct left_over {
 	uint64_t counter;
 	uint16_t entry;
@@ -51,22 +57,24 @@ static int open_split(struct vq *q, uint16_t base, struct left_over *left)
 	if (!t)
 		return 0;
 	if (t->version == FRESH) {
-		t->version = VHOST_USER_INFLIGHT_VERSION;
 		t->desc_num = q->track_size;
 		t->used_idx = used;
+		/* last: a successor makes something of the rest only then */
+		track_order();
+		t->version = VHOST_USER_INFLIGHT_VERSION;
 		return 0;
 	}
 	if (t->version != VHOST_USER_INFLIGHT_VERSION || t->desc_num != q->track_size)
 		return -EINVAL;
 	/* a batch that the guest has, but that was not struck out to its end */
-	uint16_t batch = (uint16_t)(used - t->used_idx), head = t->last_batch_head;
+	uint16_t batch = (uint16_t)(used - once(&t->used_idx)), head = once(&t->last_batch_head);
 	if (batch > q->size)
 		return -EINVAL;
 	for (; batch; batch--) {
 		if (head >= q->size)
 			return -EINVAL;
 		t->desc[head].inflight = 0;
-		head = t->desc[head].next;
+		head = once(&t->desc[head].next);
 	}
 	track_order();
 	t->used_idx = used;
@@ -103,29 +111,32 @@ static void begin_packed_region(struct vq *q)
 	t->version = VHOST_USER_INFLIGHT_VERSION;
 }
 
-/* Commits the batch that the guest has seen, or takes back the one it has not. */
+/* Commits the batch that the guest has seen, or takes back the one it has not; the queue goes on
+ * behind what the guest has. Return: 0; -EINVAL. */
 static int settle_packed_region(struct vq *q)
 {
 	struct vhost_user_region_packed *t = q->track_packed;
-	uint16_t old = t->old_used_idx;
+	uint16_t old = once(&t->old_used_idx), used = once(&t->used_idx);
+	bool old_wrap = t->old_used_wrap_counter, used_wrap = t->used_wrap_counter;
 
-	if (old >= q->size || t->used_idx >= q->size)
+	if (old >= q->size || used >= q->size)
 		return -EINVAL;
-	if (t->used_idx != old || t->used_wrap_counter != t->old_used_wrap_counter) {
+	if (used != old || used_wrap != old_wrap) {
 		uint16_t flags = le16toh(__atomic_load_n(&q->pdesc[old].flags, __ATOMIC_ACQUIRE));
-		bool wrap = t->old_used_wrap_counter;
-		bool unseen = !!(flags & VIRTQ_DESC_F_AVAIL) == wrap &&
-			      !!(flags & VIRTQ_DESC_F_USED) != wrap;
+		bool unseen = !!(flags & VIRTQ_DESC_F_AVAIL) == old_wrap &&
+			      !!(flags & VIRTQ_DESC_F_USED) != old_wrap;
 
 		if (!unseen) {
 			t->old_free_head = t->free_head;
-			t->old_used_idx = t->used_idx;
-			t->old_used_wrap_counter = t->used_wrap_counter;
+			old = used;
+			old_wrap = used_wrap;
 		}
 	}
 	t->free_head = t->old_free_head;
-	t->used_idx = t->old_used_idx;
-	t->used_wrap_counter = t->old_used_wrap_counter;
+	t->used_idx = t->old_used_idx = old;
+	t->used_wrap_counter = t->old_used_wrap_counter = old_wrap;
+	q->used_idx = q->published = old;
+	q->used_wrap = q->published_wrap = old_wrap;
 	uint16_t e = t->free_head;
 	for (unsigned i = 0; i < q->track_size && e < q->track_size; i++) {
 		t->desc[e].inflight = 0;
@@ -161,11 +172,9 @@ static int open_packed(struct vq *q, uint32_t base, struct left_over *left)
 	if (slots > q->size)
 		return -EINVAL;
 	queue_replay(q, left, n);
-	q->used_idx = q->published = t->used_idx;
-	q->used_wrap = q->published_wrap = t->used_wrap_counter;
 	/* the ring's own place was not kept, but what lies between is what is in flight */
-	q->avail_idx = (uint16_t)((t->used_idx + slots) % q->size);
-	q->avail_wrap = q->used_wrap ^ (t->used_idx + slots >= q->size);
+	q->avail_idx = (uint16_t)((q->used_idx + slots) % q->size);
+	q->avail_wrap = q->used_wrap ^ (q->used_idx + slots >= q->size);
 	return 0;
 }
 
@@ -207,7 +216,7 @@ void track_packed_begin(struct vq *q, struct vchain *c)
 	const struct vhost_user_region_packed *t = q->track_packed;
 
 	if (t)
-		c->track = q->track_next = bounded(q, t->free_head);
+		c->track = q->track_next = bounded(q, once(&t->free_head));
 }
 
 void track_packed_desc(struct vq *q, struct vchain *c, const uint64_t w[2])
@@ -252,23 +261,23 @@ int track_packed_replay(struct vq *q, struct vchain *c, const char **ret_reason)
 {
 	const struct vhost_user_region_packed *t = q->track_packed;
 	uint16_t e = q->replay[q->next_replay];
-	uint16_t num = t->desc[e].num;
+	uint16_t num = once(&t->desc[e].num);
 
 	c->n = 0;
 	c->too_long = false;
 	c->track = e;
 	c->slots = num;
 	*ret_reason = "in-flight region is damaged";
-	if (!num || num > q->size)
+	if (!num || num > q->size - q->slots_inflight)
 		return -EINVAL;
 	for (; num; num--) {
-		struct vhost_user_desc_packed d = t->desc[bounded(q, e)];
+		struct vhost_user_desc_packed d = t->desc[e];
 
 		c->id = d.id;
 		if (d.flags & VIRTQ_DESC_F_INDIRECT)
 			return vq_fetch_indirect(q, (gpa_t){ d.addr }, d.len, false, c, ret_reason);
 		vchain_add(c, d.addr, d.len, d.flags);
-		e = d.next;
+		e = bounded(q, d.next);
 	}
 	return 0;
 }
@@ -280,7 +289,7 @@ void track_packed_push(struct vq *q, uint16_t track, uint16_t slots)
 	if (!t)
 		return;
 	q->pushed[q->npushed] = track;
-	t->desc[bounded(q, t->desc[track].last)].next = t->free_head;
+	t->desc[bounded(q, once(&t->desc[track].last))].next = t->free_head;
 	t->free_head = track;
 	bool wraps = q->used_idx + slots >= q->size;
 	t->used_idx = (uint16_t)(q->used_idx + slots - (wraps ? q->size : 0));
