@@ -531,11 +531,13 @@ static const struct handler {
 #undef SIZE
 };
 
-/* Waits until @sock is readable, or the front is to stop. Return: 0; -EPIPE. */
-static int wait_readable(struct session *s)
+/* Waits until @s's socket is ready for @events, or the front is to stop: whoever sends half a
+ * message, or does not read our answers, holds up nobody else. Return: 0; -EPIPE. */
+static int wait_socket(struct session *s, short events)
 {
-	struct pollfd w[2] = { { .fd = s->sock, .events = POLLIN },
+	struct pollfd w[2] = { { .fd = s->sock, .events = events },
 			       { .fd = s->f->wake_fd, .events = POLLIN } };
+	uint64_t v;
 
 	for (;;) {
 		if (poll(w, 2, -1) < 0 && errno != EINTR)
@@ -545,8 +547,9 @@ static int wait_readable(struct session *s)
 			return -EPIPE;
 		if (w[0].revents)
 			return 0;
-		/* something else to do, which waits until this message is here */
-		w[1].fd = w[1].revents ? -1 : w[1].fd;
+		/* something else to do, which stays in todo until this message is done with */
+		if (w[1].revents)
+			(void)!read(s->f->wake_fd, &v, sizeof(v));
 	}
 }
 
@@ -557,7 +560,7 @@ static int receive(struct session *s, void *buf, size_t len, struct message *m)
 
 	while (len) {
 		unsigned nfd = 0;
-		int err = wait_readable(s);
+		int err = wait_socket(s, POLLIN);
 
 		if (err)
 			return err;
@@ -603,7 +606,10 @@ static int send_reply(struct session *s, struct message *m)
 {
 	m->out.hdr.request = m->in.hdr.request;
 	m->out.hdr.flags = VHOST_USER_VERSION | VHOST_USER_REPLY;
-	return fd_send(s->sock, &m->out, sizeof(m->out.hdr) + m->out.hdr.size, &m->out_fd,
+	/* a writable socket has room for any message of ours */
+	int err = wait_socket(s, POLLOUT);
+
+	return err ? err : fd_send(s->sock, &m->out, sizeof(m->out.hdr) + m->out.hdr.size, &m->out_fd,
 		       m->out_fd >= 0);
 }
 
@@ -638,6 +644,8 @@ static int handle(struct session *s, struct message *m, char *what, size_t room)
 	if (!m->replies)
 		return 0;
 	err = send_reply(s, m);
+	if (err == -EPIPE)
+		return err;
 	return err ? explain(what, room, m, "cannot reply") : 0;
 }
 

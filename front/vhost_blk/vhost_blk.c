@@ -116,19 +116,23 @@ static void *serve(void *arg)
 		struct pollfd w[] = {
 			{ .fd = f->wake_fd, .events = POLLIN },
 			{ .fd = f->conf.listen_fd, .events = POLLIN },
-			{ .fd = s ? s->sock : -1, .events = POLLIN },
+			{ .fd = s ? s->sock : -1, .events = POLLIN | POLLRDHUP },
 			{ .fd = s ? s->backend_fd : -1, .events = POLLIN },
 		};
 
-		if (poll(w, ARRAY_SIZE(w), -1) < 0)
+		/* relaxed: a message that waited may have taken the wake-up and left the work */
+		bool left = __atomic_load_n(&f->todo, __ATOMIC_RELAXED);
+
+		if (poll(w, ARRAY_SIZE(w), left ? 0 : -1) < 0)
 			continue;
-		if (w[0].revents)
+		if (w[0].revents || left)
 			handle_todo(f);
 		if (w[3].revents)
 			message_backend_reply(s);
 		if (w[2].revents)
 			handle_message(f);
-		if (w[1].revents)
+		/* who has hung up may have messages left to be read; its successor waits for that */
+		if (w[1].revents && !(w[2].revents & (POLLRDHUP | POLLHUP) && f->session))
 			accept_one(f);
 		if (f->conf.conn_fd >= 0 && !f->session) {
 			if (f->conf.ended)
