@@ -45,6 +45,9 @@ int slab_reserve(struct slab *s, unsigned n)
 	if (n > s->mapped - s->reserved) {
 		unsigned more = (unsigned)max_u64(n - (s->mapped - s->reserved), CHUNK_MIN);
 
+		/* growing by halves keeps the number of chunks small however many queues come */
+		more = (unsigned)max_u64(more, s->mapped / 2);
+
 		if (s->nchunk == SLAB_MAX_CHUNKS)
 			return -ENOSPC;
 		struct req *r = map_lazily(more * sizeof(*r));
