@@ -191,6 +191,9 @@ int gview_map(struct gview *v, gpa_t at, uint64_t len_b, struct seg *ret_seg, un
 {
 	unsigned n = 0;
 
+	/* memory at the very end of the addresses does not go on at 0 */
+	if (unlikely(len_b && len_b - 1 > UINT64_MAX - at.v))
+		return -EFAULT;
 	while (len_b) {
 		struct gregion *g = gview_region(v, at);
 

@@ -169,6 +169,8 @@ static int check_addresses(struct vq *q, const struct vchain *c)
 		gpa_t at = c->d[i].at;
 		uint64_t left_b = c->d[i].len_b;
 
+		if (left_b && left_b - 1 > UINT64_MAX - at.v)
+			return -EFAULT;
 		while (left_b) {
 			struct gregion *g = gview_region(&q->view, at);
 
