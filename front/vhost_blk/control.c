@@ -36,7 +36,7 @@ int vq_start(struct vq *q, struct poller *p)
 static bool is_idle(const struct vq *q, unsigned gen)
 {
 	if (gen == VQ_GENERATIONS)
-		return !q->inflight;
+		return !q->inflight && (q->broken || q->next_replay == q->nreplay);
 	for (unsigned g = 0; g < VQ_GENERATIONS; g++)
 		if (g != q->gen && q->gen_inflight[g])
 			return false;

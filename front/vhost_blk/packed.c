@@ -112,10 +112,11 @@ int packed_turn(struct vq *q)
 	struct req *reqs[POLLER_BATCH];
 	struct vchain c;
 	const char *reason;
+	bool replaying = q->next_replay < q->nreplay;
 	unsigned n = 0;
 	int err = 0;
 
-	if (likely(q->next_replay == q->nreplay && !packed_has_work(q)))
+	if (likely(!replaying && !packed_has_work(q)))
 		return 0;
 	poller_tick(q->pe.poller);
 	do {
@@ -126,7 +127,8 @@ int packed_turn(struct vq *q)
 			break;
 		}
 		n++;
-	} while (n < POLLER_BATCH && (q->next_replay < q->nreplay || packed_has_work(q)));
+	} while (n < POLLER_BATCH &&
+		 (unlikely(replaying) ? q->next_replay < q->nreplay : packed_has_work(q)));
 	if (likely(n)) {
 		stat_add(&q->taken, n);
 		blk_submit(q, reqs, n);
