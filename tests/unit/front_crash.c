@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * In-flight tracking at every point where a kill could come: before each single store to the ring
+ * and the in-flight region, both are copied; each copy is then given to a successor, as a VMM
+ * that connects again would. Whatever the guest had made available and not seen completed must
+ * come back exactly once, and nothing else may.
+ */
+#include "tests/fake/guest.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "front/vhost_blk/track.h"
+#include "tests/fake/step.h"
+
+#define REQS 10
+#define STATES_MAX 2048
+
+/* Memory as a killed process left it. */
+struct state {
+	uint8_t *ring, *track;
+};
+
+struct run {
+	struct fake *g;
+	size_t ring_b, track_b; /* whole pages */
+	struct fake_req req[REQS];
+	struct state state[STATES_MAX];
+	unsigned n;
+	unsigned (*script)(struct run *r, unsigned round); /* rounds there are */
+	uint16_t used_before;
+	bool used_wrap_before;
+};
+
+static size_t pages(size_t len_b)
+{
+	return align_up(len_b, 4096);
+}
+
+static void look(void *arg)
+{
+	struct run *r = arg;
+	struct state *s = &r->state[r->n];
+
+	/* in a signal handler: memory was set aside before */
+	if (r->n == STATES_MAX)
+		return;
+	memcpy(s->ring, r->g->q[0]->desc, r->ring_b);
+	memcpy(s->track, r->g->s->track, r->track_b);
+	r->n++;
+}
+
+/* Requests of two shapes, completed out of order, so that no list is in its first order. */
+static void warm_up(struct fake *g)
+{
+	struct fake_queue *q = g->q[0];
+
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < 9; i++) {
+			struct fake_req r = fake_req(g, i & 1 ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_FLUSH,
+						     0, i & 1 ? 512 : 0);
+
+			fake_put_req(q, &r);
+		}
+		fake_publish(q);
+		fake_settle(g);
+		for (unsigned i = 0; i < 9; i++) {
+			script_release(g->medium, (i * 4 + round) % 9, REQ_OK);
+			fake_settle(g);
+		}
+		assert_int_equal(fake_reap_all(q), 9);
+	}
+}
+
+static struct run *run_open(bool packed)
+{
+	struct run *r = calloc(1, sizeof(*r));
+
+	assert_non_null(r);
+	r->g = fake_open(&(struct fake_conf){ .packed = packed, .track = true, .size = 32,
+					      .when = SCRIPT_HELD });
+	warm_up(r->g);
+	/* desc, avail and used follow each other in pages of their own */
+	r->ring_b = (size_t)((uint8_t *)r->g->q[0]->used - (uint8_t *)r->g->q[0]->desc) + 4096;
+	r->track_b = pages(r->g->track.mmap_size_b);
+	for (unsigned i = 0; i < STATES_MAX; i++) {
+		r->state[i].ring = malloc(r->ring_b + r->track_b);
+		assert_non_null(r->state[i].ring);
+		r->state[i].track = r->state[i].ring + r->ring_b;
+	}
+	return r;
+}
+
+static void run_close(struct run *r)
+{
+	for (unsigned i = 0; i < STATES_MAX; i++)
+		free(r->state[i].ring);
+	fake_close(r->g);
+	free(r);
+}
+
+/* A sealed copy of the region, as the VMM has kept it. */
+static int memfd_of(const void *p, size_t len_b)
+{
+	int fd = memfd_create("inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fd_write_all(fd, p, len_b), 0);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
+	return fd;
+}
+
+/* How often each request has been given back to the guest, as seen in the successor's ring from
+ * where the guest had got to. */
+static void count_back(struct fake_queue *q, const struct fake_req *req, unsigned *back)
+{
+	uint16_t id;
+	uint32_t len;
+
+	while (fake_reap(q, &id, &len)) {
+		unsigned i = 0;
+
+		while (i < REQS && req[i].id != id)
+			i++;
+		assert_true(i < REQS);
+		back[i]++;
+	}
+}
+
+/* Whether a predecessor in state @s might have told the guest of more than the guest has seen, is
+ * for the ring to say; the successor starts from the ring and the region alone. */
+static void check_successor(struct run *r, unsigned at)
+{
+	const struct state *s = &r->state[at];
+	const struct fake_queue *was = r->g->q[0];
+	struct fake *g = fake_open_disk(&r->g->conf);
+	unsigned back[REQS] = { 0 };
+	size_t rest;
+
+	g->medium->when = SCRIPT_POLL;
+	fake_connect(g);
+	fake_negotiate(g);
+	struct fake_queue *q = fake_queue(g, 0);
+
+	/* the guest goes on with its memory and its own place in the ring */
+	rest = (size_t)(r->g->mem.host + r->g->mem.used_b - (uint8_t *)was->desc) - r->ring_b;
+	memcpy(q->desc, s->ring, r->ring_b);
+	memcpy((uint8_t *)q->desc + r->ring_b, (uint8_t *)was->desc + r->ring_b, rest);
+	int call = q->call_fd, kick = q->kick_fd, err = q->err_fd;
+	struct fake_queue fresh = *q;
+
+	*q = *was;
+	q->g = g;
+	q->desc = fresh.desc;
+	q->avail = fresh.avail;
+	q->used = fresh.used;
+	q->call_fd = call;
+	q->kick_fd = kick;
+	q->err_fd = err;
+	q->used_idx = r->used_before;
+	q->used_wrap = r->used_wrap_before;
+	assert_int_equal(fake_share_mem(g), 0);
+	g->track = r->g->track;
+	g->track_fd = memfd_of(s->track, r->track_b);
+	assert_int_equal(fake_set_track(g), 0);
+	assert_int_equal(fake_start(g, 0, g->conf.packed ? 0x80008000u : 0), 0);
+	fake_settle(g);
+	if (fake_broken(g, 0))
+		fail_msg("state %u: broken: %s", at, fake_broken(g, 0));
+	count_back(q, r->req, back);
+	for (unsigned i = 0; i < REQS; i++) {
+		if (back[i] != 1)
+			fail_msg("state %u of %u: request %u came back %u times", at, r->n, i,
+				 back[i]);
+	}
+	assert_int_equal(fake_vq(g, 0)->inflight, 0);
+	fake_close(g);
+}
+
+static void watched_rounds(void *arg)
+{
+	struct run *r = arg;
+
+	for (unsigned i = 0; i < r->script(r, UINT32_MAX); i++) {
+		r->script(r, i);
+		poller_turn(r->g->poller[0]);
+	}
+}
+
+static void check_every_state(struct run *r)
+{
+	struct step_range range[2] = { { 0 } };
+	gpa_t at = { fake_gpa(r->g, r->g->q[0]->desc) };
+	struct gregion *reg = gmem_region(r->g->s->mem, at);
+
+	if (!step_works()) {
+		run_close(r);
+		skip();
+	}
+	for (unsigned i = 0; i < REQS; i++) {
+		r->req[i] = fake_req(r->g, i % 3 ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_FLUSH, i,
+				     i % 3 ? 512 : 0);
+		fake_put_req(r->g->q[0], &r->req[i]);
+	}
+	fake_publish(r->g->q[0]);
+	range[0] = (struct step_range){ reg->host + (at.v - reg->base_b), r->ring_b };
+	range[1] = (struct step_range){ r->g->s->track, r->track_b };
+	r->used_before = r->g->q[0]->used_idx;
+	r->used_wrap_before = r->g->q[0]->used_wrap;
+	step_stores(range, 2, watched_rounds, look, r);
+	look(r);
+	assert_true(r->n > 20 && r->n < STATES_MAX);
+	for (unsigned i = 0; i < r->n; i++)
+		check_successor(r, i);
+	run_close(r);
+}
+
+/* All at once: taken in one batch, completed in one batch. */
+static unsigned one_batch(struct run *r, unsigned round)
+{
+	if (round == 1)
+		script_release_all(r->g->medium, REQ_OK);
+	return 4;
+}
+
+static void replays_all_of_one_batch(void **state)
+{
+	struct run *r = run_open(fake_is_packed(state));
+
+	r->script = one_batch;
+	check_every_state(r);
+}
+
+/* The newest first, a few at a time. */
+static unsigned backwards(struct run *r, unsigned round)
+{
+	if (round != UINT32_MAX && round >= 1 && round <= 4) {
+		unsigned last = 0;
+
+		for (unsigned i = 0; i < r->g->medium->nheld; i++)
+			if (r->g->medium->held[i])
+				last = i;
+		for (unsigned k = 0; k < 3 && r->g->medium->held[last]; k++) {
+			script_release(r->g->medium, last, REQ_OK);
+			if (!last--)
+				break;
+		}
+	}
+	return 7;
+}
+
+static void replays_what_completed_out_of_order(void **state)
+{
+	struct run *r = run_open(fake_is_packed(state));
+
+	r->script = backwards;
+	check_every_state(r);
+}
+
+/* Every other one. */
+static unsigned gaps(struct run *r, unsigned round)
+{
+	if (round == 1)
+		for (unsigned i = 0; i < r->g->medium->nheld; i += 2)
+			script_release(r->g->medium, i, REQ_OK);
+	if (round == 3)
+		script_release_all(r->g->medium, REQ_IOERR);
+	return 5;
+}
+
+static void replays_the_gaps(void **state)
+{
+	struct run *r = run_open(fake_is_packed(state));
+
+	r->script = gaps;
+	check_every_state(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		FAKE_BOTH(replays_all_of_one_batch),
+		FAKE_BOTH(replays_what_completed_out_of_order),
+		FAKE_BOTH(replays_the_gaps),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
