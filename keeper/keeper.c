@@ -351,6 +351,7 @@ static int watch_signals(struct keeper *k)
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGCHLD);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file beyond `ulimit -f` is an error of one disk; see EFBIG */
 	if (sigprocmask(SIG_BLOCK, &set, NULL))
 		return -errno;
 	k->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
