@@ -48,6 +48,10 @@ static int open_or_create(const char *path, const struct media_want *want, struc
 		return ctl_fail(err, fd, "not_found", "path",
 				want->create ? "'%.250s' does not exist; with a size it is made"
 					     : "'%.250s' does not exist any more", path);
+	/* said before there is a file, rather than after */
+	if (want->size_b % 512 || want->size_b > INT64_MAX)
+		return ctl_fail(err, -EINVAL, "bad_value", "size",
+				"a multiple of 512 bytes is needed, at most 2^63 - 512");
 	return ctl_open_path(path, flags | O_CREAT | O_EXCL, "path", err);
 }
 

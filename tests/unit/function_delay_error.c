@@ -70,6 +70,30 @@ static void a_changed_delay_holds_for_what_comes_later(void **state)
 	bed_close(&b);
 }
 
+/* The clock's scale is rounded: over months that is milliseconds, which a timer must not notice. */
+static void timers_are_exact_after_months_of_uptime(void **state)
+{
+	struct delay_conf c = { .read_ns = 2 * NS_PER_MS };
+	uint64_t months_ns = 90 * 86400 * NS_PER_S, asked;
+	struct bed_req q;
+	struct function *f;
+	struct bed b;
+
+	assert_int_equal(delay_open(&c, &f), 0);
+	open_with(&b, f);
+	bed_at(&b, months_ns);
+	bed_req(&b, &q, REQ_READ, 0, 512, &b);
+	bed_submit(&b, &q, 1);
+	asked = clock_ticks_to_ns(b.poller->scale, b.poller->timer_ticks - b.poller->now_ticks);
+	assert_in_range(asked, 2 * NS_PER_MS - 2, 2 * NS_PER_MS + 2);
+	b.poller->now_ticks = b.poller->timer_ticks;
+	assert_true(lane_timer(b.lane, poller_now_ns(b.poller) + 1) == NEVER_NS);
+	assert_false(list_empty(&b.poller->resumed));
+	bed_at(&b, months_ns + 3 * NS_PER_MS);
+	assert_int_equal(q.status, REQ_OK);
+	bed_close(&b);
+}
+
 static int open_delay(const char *read, struct function **ret, struct ctl_error *err)
 {
 	json_t *p = json_pack("{s:s, s:s, s:s}", "read", read, "write", "0", "flush", "1s");
@@ -210,6 +234,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(delays_each_kind_of_request_by_its_own_time),
 		cmocka_unit_test(a_changed_delay_holds_for_what_comes_later),
+		cmocka_unit_test(timers_are_exact_after_months_of_uptime),
 		cmocka_unit_test(refuses_times_that_are_none),
 		cmocka_unit_test(reads_times_as_people_write_them),
 		cmocka_unit_test(fails_the_chosen_operation_only),

@@ -85,6 +85,10 @@ static void makes_a_new_disks_file_and_no_other(void **state)
 	a.readonly = false;
 	a.size_b = 0;
 	assert_int_equal(open_kind(a, &m, &err), -ENOENT); /* how long? */
+	a.size_b = 1000;
+	assert_int_equal(open_kind(a, &m, &err), -EINVAL);
+	assert_string_equal(err.param, "size");
+	assert_int_equal(length_of(n->path), UINT64_MAX);
 	a.size_b = SIZE_B;
 	assert_int_equal(open_kind(a, &m, &err), 0);
 	assert_int_equal(length_of(n->path), SIZE_B);
