@@ -16,7 +16,7 @@ struct line {
 	struct cli cli;
 	char **word; /* of the command */
 	int nword;
-	bool help, version;
+	bool help, version, schema;
 };
 
 int cli_call(const struct cli *cli, const char *method, const json_t *params, json_t **ret,
@@ -73,6 +73,8 @@ static int read_line(int argc, char **argv, struct line *l, struct ctl_error *er
 			l->help = true;
 		} else if (!strcmp(a, "-V") || !strcmp(a, "--version")) {
 			l->version = true;
+		} else if (!strcmp(a, "--print-schema")) {
+			l->schema = true;
 		} else if (!strcmp(a, "--json")) {
 			l->cli.json = true;
 		} else if (!strncmp(a, "--control=", 10)) {
@@ -202,7 +204,10 @@ int main(int argc, char **argv)
 	}
 	l.cli.schema = cli_schema();
 	vm_ctl_set_control(l.cli.control);
-	if (!code && !l.nword && !l.help) {
+	if (!code && l.schema) {
+		json_dumpf(l.cli.schema, stdout, JSON_INDENT(1));
+		putchar('\n');
+	} else if (!code && !l.nword && !l.help) {
 		cli_help(l.cli.schema, NULL, NULL, stderr);
 		code = 1;
 	} else if (!code) {

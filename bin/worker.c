@@ -136,9 +136,10 @@ static int start_disks(struct worker *w)
 		log_error(NULL, "--%s: %s", err.param, err.text);
 		return code;
 	}
+	if (dir)
+		disk_ctl_set_socket_dir(dirname(dir));
 	if (w->opt->blk_file)
 		return serve_file(w, &err);
-	disk_ctl_set_socket_dir(dirname(dir));
 	disk_ctl_restore(w->ctl);
 	return 0;
 }
