@@ -15,8 +15,8 @@ struct delay {
 struct delay_lane {
 	struct delay *delay;
 	struct lane *lane;
-	/* Waiting, in order of arrival, through req.hold; req.func: when it goes on. In this order
-	 * too, unless the delay was made shorter meanwhile: then the later ones wait for the first. */
+	/* Waiting, in order of arrival, through req.hold; req.func: when it goes on. That is the
+	 * same order, unless the delay was made shorter meanwhile: then later ones wait. */
 	struct list held[DELAY_CLASSES];
 };
 

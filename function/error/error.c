@@ -8,7 +8,7 @@
 struct error {
 	struct function function;
 	struct error_conf conf; /* never changes */
-	int64_t since;		/* relaxed atomic: chosen requests since the last that failed */
+	int64_t since;		/* relaxed atomic: chosen since the last that failed */
 	uint64_t injected;	/* relaxed atomic */
 };
 

@@ -9,7 +9,7 @@
 
 struct error_conf {
 	unsigned ops;		/* a bit (1 << enum req_op) for each that may fail */
-	uint64_t first_b, end_b; /* those that touch [first_b, end_b); flushes only if all are meant */
+	uint64_t first_b, end_b; /* those that touch [first_b, end_b); flushes only if it is all */
 	uint64_t every;		/* of those, each nth fails; at least 1 */
 	uint64_t count;		/* so many fail, and no more; 0: without end */
 	enum req_status status; /* with which they fail */

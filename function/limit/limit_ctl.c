@@ -43,7 +43,7 @@ static void show_limit(const struct function *f, json_t *into)
 }
 
 const struct function_kind limit_function_kind = {
-	.ctl = { .name = "limit", .help = "Let no more than so many requests and bytes a second pass",
+	.ctl = { .name = "limit", .help = "Let so many requests and bytes a second pass, no more",
 		 .params = limit_params },
 	.open = open_limit,
 	.set = set_limit,

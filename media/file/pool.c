@@ -53,7 +53,8 @@ static enum pool_class class_of(const struct req *r)
 static void collect(struct pool *p)
 {
 	/* acquire: pairs with push() */
-	struct list *n = __atomic_exchange_n(&p->incoming, NULL, __ATOMIC_ACQUIRE), *in_order = NULL;
+	struct list *n = __atomic_exchange_n(&p->incoming, NULL, __ATOMIC_ACQUIRE);
+	struct list *in_order = NULL;
 
 	while (n) {
 		struct list *next = n->next;
@@ -148,8 +149,8 @@ static void work(struct pool *p)
 	struct job job;
 
 	while (take(p, &job)) {
-		/* Somebody has to be there for what comes while this one is stuck. One that cannot be
-		 * started leaves its work to those there are. */
+		/* Somebody has to be there for what comes while this one is stuck. One that cannot
+		 * be started leaves its work to those there are. */
 		if (!p->idle && p->nthread < POOL_MAX && !p->stopping)
 			start_helper(p);
 		pthread_mutex_unlock(&p->lock);

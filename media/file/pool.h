@@ -50,8 +50,8 @@ int pool_open(struct pool *p, enum req_status (*run)(void *arg, struct req *r), 
 /* Nothing is in flight. Context: control thread. */
 void pool_close(struct pool *p);
 
-/* Hands over @r; it comes back through @done, which is kept in req.medium[1]. Context: a poller's thread; one system call if a
- * helper sleeps. */
+/* Hands over @r; it comes back through @done, which is kept in req.medium[1]. Context: a poller's
+ * thread; one system call if a helper sleeps. */
 void pool_push(struct pool *p, struct pool_done *done, struct req *r);
 
 int pool_done_open(struct pool_done *d); /* Return: 0 or -errno */

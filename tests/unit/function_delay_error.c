@@ -123,7 +123,8 @@ static void refuses_times_that_are_none(void **state)
 static void reads_times_as_people_write_them(void **state)
 {
 	static const struct { const char *text; uint64_t ns; } good[] = {
-		{ "0", 0 }, { "7ns", 7 }, { "500us", 500000 }, { "2ms", 2000000 }, { "1s", NS_PER_S },
+		{ "0", 0 }, { "7ns", 7 }, { "500us", 500000 }, { "2ms", 2000000 },
+		{ "1s", NS_PER_S },
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(good); i++) {

@@ -55,11 +55,13 @@ static void writes_a_line_for_each_request(void **state)
 	lseek(mine, 0, SEEK_SET);
 	assert_true(fd_read_file(mine, 64 * KIB, &text) > 0);
 	assert_int_equal(lines_with(text, "\n"), 3);
-	assert_int_equal(lines_with(text, " disk=bed op=read off=1048576 len=4096 status=ok us="), 1);
+	assert_int_equal(lines_with(text, " disk=bed op=read off=1048576 len=4096 status=ok us="),
+			 1);
 	assert_int_equal(lines_with(text, " disk=bed op=write off=512 len=1024 status="), 1);
 	assert_int_equal(lines_with(text, " disk=bed op=flush off=0 len=0 status=ok us="), 1);
 	assert_int_equal(lines_with(text, "status=ok"), 2); /* not the write */
-	assert_int_equal(sscanf(text, "%4d-%*2d-%*2dT%*2d:%*2d:%*2d.%*6dZ disk=%n", &year, &end), 1);
+	assert_int_equal(sscanf(text, "%4d-%*2d-%*2dT%*2d:%*2d:%*2d.%*6dZ disk=%n", &year, &end),
+			 1);
 	assert_true(end > 0 && year >= 2024);
 	close(mine);
 }

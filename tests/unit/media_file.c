@@ -140,7 +140,8 @@ static void write_and_read(enum file_engine engine, enum file_choice direct)
 {
 	static uint8_t out[1 * MIB] ALIGNED, in[1 * MIB] ALIGNED;
 	static const struct { uint64_t off_b; uint32_t len_b; unsigned seg_b; } shape[] = {
-		{ 0, 512, 512 }, { 4096, 4096, 4096 }, { 512, 8192, 512 }, { 65536, 1 * MIB, 1 * MIB },
+		{ 0, 512, 512 }, { 4096, 4096, 4096 }, { 512, 8192, 512 },
+		{ 65536, 1 * MIB, 1 * MIB },
 		{ SIZE_B - 512, 512, 512 }, { 12288, 3072, 1024 },
 	};
 	struct bed b;
@@ -514,7 +515,8 @@ static void the_ring_leaves_nothing_to_the_helpers(void **state)
 		skip(); /* io_uring or O_DIRECT is not to be had in this directory */
 	}
 	for (unsigned i = 0; i < SIZE_B / sizeof(buf); i++)
-		assert_int_equal(bed_do(&b, REQ_WRITE, 0, i * sizeof(buf), sizeof(buf), buf), REQ_OK);
+		assert_int_equal(bed_do(&b, REQ_WRITE, 0, i * sizeof(buf), sizeof(buf), buf),
+				 REQ_OK);
 	assert_int_equal(bed_do(&b, REQ_FLUSH, 0, 0, 0, NULL), REQ_OK);
 	unsigned before = __atomic_load_n(&sys.transfers, __ATOMIC_RELAXED);
 	for (unsigned i = 0; i < POLLER_BATCH; i++)

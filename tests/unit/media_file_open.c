@@ -60,6 +60,12 @@ static int open_kind(struct asked a, struct media **ret, struct ctl_error *err)
 	return code;
 }
 
+static int open_sized(const struct named *n, uint64_t size_b, struct media **ret,
+		      struct ctl_error *err)
+{
+	return open_kind((struct asked){ .path = n->path, .size_b = size_b }, ret, err);
+}
+
 static uint64_t length_of(const char *path)
 {
 	struct stat st;
@@ -116,7 +122,7 @@ static void lengthens_and_never_shortens(void **state)
 	struct ctl_error err;
 	struct media *m;
 
-	assert_int_equal(open_kind((struct asked){ .path = n->path, .size_b = 2 * SIZE_B }, &m, &err), 0);
+	assert_int_equal(open_sized(n, 2 * SIZE_B, &m, &err), 0);
 	assert_int_equal(length_of(n->path), 2 * SIZE_B);
 	assert_int_equal(file_kind.resize(m, SIZE_B, &err), -EINVAL);
 	assert_string_equal(err.param, "size");
@@ -128,7 +134,7 @@ static void lengthens_and_never_shortens(void **state)
 	assert_int_equal(m->caps.size_b, 3 * SIZE_B);
 	assert_int_equal(length_of(n->path), 3 * SIZE_B);
 	m->ops->close(m);
-	assert_int_equal(open_kind((struct asked){ .path = n->path, .size_b = SIZE_B }, &m, &err), 0);
+	assert_int_equal(open_sized(n, SIZE_B, &m, &err), 0);
 	assert_int_equal(length_of(n->path), 3 * SIZE_B);
 	m->ops->close(m);
 	assert_int_equal(open_kind((struct asked){ .path = n->path, .size_b = 4 * SIZE_B,
@@ -145,14 +151,14 @@ static void refuses_by_name_what_cannot_be_a_disk(void **state)
 	struct ctl_error err;
 	struct media *m;
 
-	assert_int_equal(open_kind((struct asked){ .path = n->path }, &m, &err), -EINVAL);
+	assert_int_equal(open_sized(n, 0, &m, &err), -EINVAL);
 	assert_string_equal(err.param, "path"); /* not a multiple of 512 */
 	assert_int_equal(ftruncate(n->fd, 0), 0);
-	assert_int_equal(open_kind((struct asked){ .path = n->path }, &m, &err), -EINVAL);
+	assert_int_equal(open_sized(n, 0, &m, &err), -EINVAL);
 	assert_string_equal(err.id, "missing_param");
-	assert_int_equal(open_kind((struct asked){ .path = n->path, .size_b = 1000 }, &m, &err), -EINVAL);
+	assert_int_equal(open_sized(n, 1000, &m, &err), -EINVAL);
 	assert_string_equal(err.param, "size");
-	assert_int_equal(open_kind((struct asked){ .path = n->path, .size_b = 1ull << 62 }, &m, &err),
+	assert_int_equal(open_sized(n, 1ull << 62, &m, &err),
 			 -EFBIG);
 	assert_string_equal(err.param, "size");
 	assert_int_equal(open_kind((struct asked){ .path = "/dev/null" }, &m, &err), -EMEDIUMTYPE);
@@ -277,7 +283,7 @@ static void qemu_respects_our_lock(void **state)
 	struct ctl_error err;
 	struct media *m;
 
-	assert_int_equal(open_kind((struct asked){ .path = n->path }, &m, &err), 0);
+	assert_int_equal(open_sized(n, 0, &m, &err), 0);
 	int code = run_quietly(resize);
 	if (code == 127) {
 		m->ops->close(m);
@@ -508,13 +514,15 @@ static void check_device(struct media *m, const struct named *n)
 					k * 256 * KIB, sizeof(buf), NULL), REQ_OK);
 		assert_int_equal(bed_do(&b, REQ_READ, 0, k * 256 * KIB, sizeof(buf), buf), REQ_OK);
 		assert_true(all_bytes(buf, 0, sizeof(buf)));
-		assert_int_equal(bed_do(&b, REQ_READ, 0, k * 256 * KIB + 64 * KIB, 4096, buf), REQ_OK);
+		assert_int_equal(bed_do(&b, REQ_READ, 0, k * 256 * KIB + 64 * KIB, 4096, buf),
+				 REQ_OK);
 		assert_true(all_bytes(buf, 0xab, 4096));
 	}
 	assert_int_equal(bed_do(&b, REQ_FLUSH, 0, 0, 0, NULL), REQ_OK);
 	struct stat st;
 	fstat(n->fd, &st);
-	assert_true(st.st_blocks * 512 <= (blkcnt_t)(SIZE_B - 2 * sizeof(buf))); /* of three, two are holes */
+	/* of three, two are holes */
+	assert_true(st.st_blocks * 512 <= (blkcnt_t)(SIZE_B - 2 * sizeof(buf)));
 	bed_close(&b);
 }
 

@@ -194,7 +194,8 @@ static void refuses_senseless_sizes_by_name(void **state)
 	assert_int_equal(open_by_kind("off", 1000, &m, &err), -EINVAL);
 	assert_int_equal(open_by_kind("off", 1ull << 60, &m, &err), -ENOMEM);
 	assert_string_equal(err.id, "no_memory");
-	assert_int_equal(open_by_kind("off", 1ull << 40, &m, &err), 0); /* sparse: address space only */
+	/* sparse: address space only */
+	assert_int_equal(open_by_kind("off", 1ull << 40, &m, &err), 0);
 	m->ops->close(m);
 }
 
