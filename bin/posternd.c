@@ -7,7 +7,7 @@
 
 int main(int argc, char **argv)
 {
-	struct options o;
+	static struct options o;
 	int done = options_parse(argc, argv, &o);
 
 	if (done)
