@@ -39,6 +39,9 @@ json_t *cli_params(const json_t *schema, const json_t *cmd, char *const *words, 
 /* Help for all, for @noun, or for @noun @verb (NULL: not given). */
 void cli_help(const json_t *schema, const char *noun, const char *verb, FILE *out);
 
+/* Prints what the last of @words may become, a line each. */
+void cli_complete(const struct cli *cli, char *const *words, int n);
+
 /* Shows a result: a table of @columns (blank-divided keys), or as it is nested when NULL. */
 void cli_print(const json_t *result, const char *columns);
 

@@ -110,6 +110,21 @@ static int print_schema(void)
 	return err ? -EINVAL : 1;
 }
 
+/* What is asked for and is no option to run with. */
+static int print(int opt)
+{
+	if (opt == OPT_SCHEMA)
+		return print_schema();
+	if (opt == OPT_CAPABILITIES)
+		puts("{\n  \"type\": \"block\",\n  \"features\": [\n    \"read-only\",\n"
+		     "    \"blk-file\"\n  ]\n}");
+	else if (opt == 'V')
+		puts("posternd " POSTERN_VERSION);
+	else
+		fputs(help, stdout);
+	return 1;
+}
+
 static int take_number(const char *name, const char *text, uint64_t min, uint64_t max,
 		       uint64_t *ret)
 {
@@ -171,21 +186,8 @@ static int take(struct options *o, int opt, const char *arg)
 	case OPT_LINK:
 		o->worker_link = arg;
 		return 0;
-	case OPT_CAPABILITIES:
-		puts("{\n  \"type\": \"block\",\n  \"features\": [\n    \"read-only\",\n"
-		     "    \"blk-file\"\n  ]\n}");
-		return 1;
-	case OPT_SCHEMA:
-		return print_schema();
-	case 'h':
-		fputs(help, stdout);
-		return 1;
-	case 'V':
-		puts("posternd " POSTERN_VERSION);
-		return 1;
 	}
-	log_error(NULL, "posternd --help names the options");
-	return -EINVAL;
+	return print(opt);
 }
 
 /* Options that make no sense together. */

@@ -16,7 +16,7 @@ struct line {
 	struct cli cli;
 	char **word; /* of the command */
 	int nword;
-	bool help, version, schema;
+	bool help, version, schema, complete;
 };
 
 int cli_call(const struct cli *cli, const char *method, const json_t *params, json_t **ret,
@@ -67,12 +67,14 @@ static int read_line(int argc, char **argv, struct line *l, struct ctl_error *er
 	for (int i = 1; i < argc; i++) {
 		const char *a = argv[i];
 
-		if (a[0] != '-') {
+		if (a[0] != '-' || l->complete) {
 			l->word[l->nword++] = argv[i];
 		} else if (!strcmp(a, "-h") || !strcmp(a, "--help")) {
 			l->help = true;
 		} else if (!strcmp(a, "-V") || !strcmp(a, "--version")) {
 			l->version = true;
+		} else if (!strcmp(a, "--complete")) {
+			l->complete = true;
 		} else if (!strcmp(a, "--print-schema")) {
 			l->schema = true;
 		} else if (!strcmp(a, "--json")) {
@@ -204,7 +206,9 @@ int main(int argc, char **argv)
 	}
 	l.cli.schema = cli_schema();
 	vm_ctl_set_control(l.cli.control);
-	if (!code && l.schema) {
+	if (!code && l.complete) {
+		cli_complete(&l.cli, l.word, l.nword);
+	} else if (!code && l.schema) {
 		json_dumpf(l.cli.schema, stdout, JSON_INDENT(1));
 		putchar('\n');
 	} else if (!code && !l.nword && !l.help) {

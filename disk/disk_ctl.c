@@ -529,7 +529,7 @@ const struct ctl_cmd disk_cmds[] = {
 	{ .noun = "disk", .verb = "create", .params = create_params, .run = run_create,
 	  .help = "Make a disk and serve it" },
 	{ .noun = "disk", .verb = "list", .run = run_list, .help = "Show all disks, one a line",
-	  .columns = "name size_b medium_kind poll state connected socket" },
+	  .columns = "name size_b medium_kind poll state connected socket why" },
 	{ .noun = "disk", .verb = "show", .params = name_params, .run = run_show,
 	  .help = "Show all about one disk" },
 	{ .noun = "disk", .verb = "set", .params = set_params, .run = run_set,

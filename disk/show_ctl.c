@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/parse.h"
 #include "disk/entry_ctl.h"
 
 static json_t *num(uint64_t v)
@@ -10,21 +12,33 @@ static json_t *num(uint64_t v)
 	return json_integer((json_int_t)v);
 }
 
-/* What is wrong with it, in one word: the worst that is true. */
+/* What is wrong with an open disk, in one word: the worst that is true; and why. */
 static const char *health(const struct entry *e, const struct disk_stats *st,
-			  const struct front_info *front, const json_t *medium)
+			  const struct front_info *front, const json_t *medium, char *ret_why,
+			  size_t len)
 {
 	uint64_t limit_ns = ctl_u64(e->conf, "timeout_ms") * NS_PER_MS;
 	const char *state = ctl_str(medium, "state");
+	char age[16];
 
-	if (state && !strcmp(state, "failed"))
+	*ret_why = '\0';
+	if (state && !strcmp(state, "failed")) {
+		snprintf(ret_why, len, "its medium has failed; `disk reopen` tries it again");
 		return "failed";
-
-	if (limit_ns && st->oldest_ns > limit_ns)
+	}
+	if (limit_ns && st->oldest_ns > limit_ns) {
+		snprintf(ret_why, len, "its oldest request is %s old",
+			 format_ns(st->oldest_ns, age));
 		return "stalled";
-	for (unsigned i = 0; i < front->nqueue; i++)
-		if (front->queue[i].state == FRONT_QUEUE_BROKEN)
-			return "broken_queue";
+	}
+	for (unsigned i = 0; i < front->nqueue; i++) {
+		const struct front_queue_info *q = &front->queue[i];
+
+		if (q->state != FRONT_QUEUE_BROKEN)
+			continue;
+		snprintf(ret_why, len, "queue %u: %s", q->index, q->reason ? q->reason : "broken");
+		return "broken_queue";
+	}
 	return "healthy";
 }
 
@@ -142,6 +156,7 @@ json_t *entry_show(const struct entry *e, bool all)
 	} else {
 		struct disk_stats st;
 		struct front_info *f = calloc(1, sizeof(*f));
+		char why[120];
 
 		if (!f) {
 			json_decref(medium);
@@ -149,7 +164,10 @@ json_t *entry_show(const struct entry *e, bool all)
 		}
 		disk_stats(e->disk, &st);
 		e->front->ops->info(e->front, f);
-		json_object_set_new(o, "state", json_string(health(e, &st, f, medium)));
+		json_object_set_new(o, "state",
+				    json_string(health(e, &st, f, medium, why, sizeof(why))));
+		if (*why)
+			json_object_set_new(o, "why", json_string(why));
 		json_object_set_new(o, "size_b", num(disk_size_b(e->disk)));
 		json_object_set_new(o, "connected", json_boolean(f->connected));
 		if (all)
