@@ -170,7 +170,7 @@ One and the same polled client, pinned to CPU %(client_cpu)d, drives the target 
 reach of the middle half of them. A cache-line ping-pong between the two CPUs runs before and after
 each round; rounds in which it changed by more than a quarter are dropped and run again.
 
-%(bounds)s
+%(others)s%(bounds)s
 
 %(tails)s
 
