@@ -10,7 +10,7 @@
 
 enum client_verify {
 	CLIENT_VERIFY_OFF,
-	CLIENT_VERIFY_WRITTEN, /* writes carry a pattern; reads check blocks this load has written */
+	CLIENT_VERIFY_WRITTEN, /* writes carry a pattern; reads check what this load wrote */
 	CLIENT_VERIFY_ALL, /* the whole range holds the pattern already: reads check every block */
 };
 

@@ -64,7 +64,7 @@ void client_close(struct client *c)
 		uint32_t base;
 
 		if (client_raw_stop(c, i, &base))
-			break; /* it is gone, or does not answer: closing the socket is what is left */
+			break; /* gone, or mute: closing the socket is what is left */
 	}
 	fd_close(c->sock);
 	fd_close(c->inflight_fd);

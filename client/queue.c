@@ -17,7 +17,7 @@ static unsigned parts(const struct client_queue *q, unsigned slot, struct virtq_
 		d[n++] = (struct virtq_desc){
 			.addr = htole64(q->data_guest + (uint64_t)slot * q->buf_b),
 			.len = htole32(len_b),
-			.flags = htole16(shape & CLIENT_SHAPE_DEVICE_WRITES ? VIRTQ_DESC_F_WRITE : 0),
+			.flags = htole16(shape == len_b ? 0 : VIRTQ_DESC_F_WRITE),
 		};
 	d[n++] = (struct virtq_desc){
 		.addr = htole64(line + offsetof(struct client_line, status)),

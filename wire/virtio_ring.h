@@ -23,7 +23,7 @@
 #define VIRTIO_F_NOTIF_CONFIG_DATA 39
 #define VIRTIO_F_RING_RESET 40
 
-/* 2.6: "queue size ... maximum 32768"; a power of two in a split ring, any number in a packed one. */
+/* 2.6: at most this; a power of two in a split ring, any number in a packed one. */
 #define VIRTQ_SIZE_MAX 32768u
 
 /* Descriptor flags, 2.7.5 and 2.8.7; the two lower-most mean the same in both formats. */

@@ -40,7 +40,8 @@ int tool_copy(char **args)
 	pin_thread((unsigned)arg_num(args, "cpu", 0));
 	uint8_t *disk = shared_memory(range), *buf = shared_memory(depth * bs);
 	uint64_t start = clock_ticks(), now = start;
-	uint64_t end = start + clock_ns_to_ticks(clock_scale(), arg_num(args, "ms", 1000) * NS_PER_MS);
+	uint64_t run_ns = arg_num(args, "ms", 1000) * NS_PER_MS;
+	uint64_t end = start + clock_ns_to_ticks(clock_scale(), run_ns);
 
 	while (now < end) {
 		for (unsigned i = 0; i < 16; i++) {

@@ -16,7 +16,8 @@ int tool_idle(char **args)
 {
 	const char *prefix = arg_text(args, "socket", "");
 	unsigned count = (unsigned)arg_num(args, "count", 64);
-	struct client_load load = { .read_pct = 100, .max_requests = arg_num(args, "requests", 1000) };
+	struct client_load load = { .read_pct = 100,
+				    .max_requests = arg_num(args, "requests", 1000) };
 	struct client **c = calloc(count, sizeof(*c));
 
 	for (unsigned i = 0; c && i < count; i++) {

@@ -79,6 +79,7 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; argc > 1 && i < ARRAY_SIZE(commands); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run(argv + 2);
-	fprintf(stderr, "usage: bench-tool rtt|copy|ring|uring|load|idle|start|step|wake [key=value ...]\n");
+	fprintf(stderr, "usage: bench-tool rtt|copy|ring|uring|load|idle|start|step|wake "
+			"[key=value ...]\n");
 	return 2;
 }

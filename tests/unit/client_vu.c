@@ -275,7 +275,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(takes_the_answer_to_its_question, pair, unpair),
-		cmocka_unit_test_setup_teardown(refuses_the_answer_to_another_question, pair, unpair),
+		cmocka_unit_test_setup_teardown(refuses_the_answer_to_another_question, pair,
+						unpair),
 		cmocka_unit_test_setup_teardown(refuses_an_answer_without_the_reply_flag, pair,
 						unpair),
 		cmocka_unit_test_setup_teardown(refuses_an_answer_of_another_size, pair, unpair),
