@@ -24,11 +24,11 @@ struct chain_step {
 /* Written by the poller, read by anyone; relaxed, each number by itself. */
 struct lane_stats {
 	struct {
-		uint64_t done, bytes, errors;
+		uint64_t bytes, errors;
 	} op[REQ_OPS];
 	uint64_t copies, copied_b;    /* through the pool, see core/bounce.h */
 	uint64_t overdue;	      /* times that the oldest request passed its deadline */
-	struct hist latency[REQ_OPS]; /* ticks, taken to done */
+	struct hist latency[REQ_OPS]; /* ticks, taken to done; hist_total() is how many were done */
 };
 
 struct lane {
@@ -69,7 +69,7 @@ uint64_t lane_oldest_ns(const struct lane *l);
 uint64_t lane_timer(struct lane *l, uint64_t now_ns);
 
 /* Sends @n judged requests, at most POLLER_BATCH, down the chain. Context: the poller's thread.
- * Each completes exactly once through req.complete, perhaps before this returns. */
+ * Each completes exactly once through its owner, perhaps before this returns. */
 void chain_submit(struct lane *l, struct req **reqs, unsigned n);
 
 /* A function, or the buffer pool, lets a held request go on, on the poller's next turn. */
@@ -80,20 +80,44 @@ void chain_continue(struct req *r);
 /* Cold part of req_done(). */
 void chain_retreat(struct req *r);
 
-/* The last thing that happens to a request before its front: it leaves the lane. */
+static inline void lane_count(struct lane_stats *s, unsigned op, uint64_t ticks, uint64_t n,
+			      uint64_t bytes)
+{
+	stat_add(&s->op[op].bytes, bytes);
+	hist_add(&s->latency[op], ticks, n);
+}
+
+/* The last thing that happens to requests of one lane and owner before their front: they leave
+ * the lane. Those of one batch have much in common, so that most is counted once. */
+static inline void lane_end_run(struct req *const *reqs, unsigned n)
+{
+	const struct lane *l = reqs[0]->lane;
+	struct lane_stats *s = l->stats;
+	uint64_t taken = reqs[0]->taken_ticks, same = 0, bytes = 0;
+	unsigned op = reqs[0]->op;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct req *r = reqs[i];
+
+		list_del(&r->link);
+		if (unlikely(r->op != op || r->taken_ticks != taken)) {
+			lane_count(s, op, l->poller->now_ticks - taken, same, bytes);
+			op = r->op;
+			taken = r->taken_ticks;
+			same = bytes = 0;
+		}
+		same++;
+		bytes += r->len_b;
+		if (unlikely(r->status != REQ_OK))
+			stat_add(&s->op[r->op].errors, 1);
+	}
+	lane_count(s, op, l->poller->now_ticks - taken, same, bytes);
+	reqs[0]->owner->complete(reqs, n);
+}
+
 static inline void lane_end(struct req *r)
 {
-	struct lane *l = r->lane;
-	struct lane_stats *s = l->stats;
-	unsigned op = r->op;
-
-	list_del(&r->link);
-	stat_add(&s->op[op].done, 1);
-	stat_add(&s->op[op].bytes, r->len_b);
-	if (unlikely(r->status != REQ_OK))
-		stat_add(&s->op[op].errors, 1);
-	hist_add(&s->latency[op], l->poller->now_ticks - r->taken_ticks, 1);
-	r->complete(r);
+	lane_end_run(&r, 1);
 }
 
 /* A medium is done with @r. Context: the poller's thread, from submit() or poll(). */
@@ -105,4 +129,21 @@ static inline void req_done(struct req *r, enum req_status status)
 		chain_retreat(r);
 	else
 		lane_end(r);
+}
+
+/* As req_done() for the @n requests that one submit() brought, from inside it, all done alike. */
+static inline void reqs_done(struct req *const *reqs, unsigned n, enum req_status status)
+{
+	const struct lane *l = reqs[0]->lane;
+
+	/* On a lane without functions or copies a batch is what one queue submitted. */
+	if (likely(!l->nstep && !l->align_mask)) {
+		for (unsigned i = 0; status != REQ_OK && i < n; i++)
+			reqs[i]->status = (uint8_t)status;
+		l->media->inflight -= n;
+		lane_end_run(reqs, n);
+		return;
+	}
+	for (unsigned i = 0; i < n; i++)
+		req_done(reqs[i], status);
 }

@@ -8,6 +8,16 @@ static const char *const status_name[REQ_STATUSES] = {
 	[REQ_TIMEOUT] = "timeout",
 };
 
+unsigned reqs_close_ranks(struct req **reqs, unsigned n)
+{
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if (reqs[i])
+			reqs[left++] = reqs[i];
+	return left;
+}
+
 const char *req_op_name(enum req_op op)
 {
 	return op_name[op];

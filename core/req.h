@@ -22,6 +22,14 @@ struct seg {
 	struct gregion *reg;
 };
 
+struct req;
+
+/* Whom a request goes back to: usually a front's queue, which embeds this. */
+struct req_owner {
+	/* Called once for each request, on its poller, for one or several of this owner. */
+	void (*complete)(struct req *const *reqs, unsigned n);
+};
+
 enum req_op { REQ_READ, REQ_WRITE, REQ_FLUSH, REQ_DISCARD, REQ_ZEROES, REQ_OPS };
 
 enum req_status {
@@ -54,8 +62,8 @@ struct req {
 	uint64_t off_b;
 	uint64_t len_b;
 	uint64_t taken_ticks;
-	void (*complete)(struct req *r); /* the front's; called once, on this poller */
-	void *owner;			 /* the front's: usually its queue */
+	const struct req_owner *owner;
+	uint64_t unused;
 	uint8_t op, status, flags, step;
 	uint16_t nseg;
 	uint16_t front_bits; /* the front's */
@@ -76,6 +84,20 @@ static_assert(sizeof(struct req) == 256, "a request is four cache lines");
 /* Names for people: "read", "ok". Any thread. */
 const char *req_op_name(enum req_op op);
 const char *req_status_name(enum req_status status);
+
+/* Clears what a request starts with; the compiler makes one store of it. */
+static inline void req_init(struct req *r, uint16_t nseg, uint16_t front_bits)
+{
+	r->op = 0;
+	r->status = 0;
+	r->flags = 0;
+	r->step = 0;
+	r->nseg = nseg;
+	r->front_bits = front_bits;
+}
+
+/* Moves the NULLs out of @reqs. Return: how many are left. */
+unsigned reqs_close_ranks(struct req **reqs, unsigned n);
 
 static inline bool req_changes_data(const struct req *r)
 {

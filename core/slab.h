@@ -25,7 +25,6 @@ struct slab {
 	unsigned nchunk, used_chunks;
 	unsigned mapped;   /* requests in all chunks */
 	unsigned reserved; /* of them promised to queues */
-	unsigned in_use;
 	struct seg *long_list; /* SLAB_LONG_LISTS of REQ_MAX_SEGS */
 	uint16_t long_free[SLAB_LONG_LISTS];
 	unsigned long_nfree;
@@ -42,7 +41,7 @@ void slab_unreserve(struct slab *s, unsigned n);
 /* Cold part of slab_get(). */
 struct req *slab_get_fresh(struct slab *s);
 
-/* Return: a request with seg set to its inline list, flags and step 0; NULL when none is left. */
+/* Return: a request with seg set to its inline list, all else as it was; NULL when none is left. */
 static inline struct req *slab_get(struct slab *s)
 {
 	struct list *n = s->free;
@@ -50,7 +49,6 @@ static inline struct req *slab_get(struct slab *s)
 	if (unlikely(!n))
 		return slab_get_fresh(s);
 	s->free = n->next;
-	s->in_use++;
 	return list_entry(n, struct req, link);
 }
 
@@ -62,9 +60,6 @@ static inline void slab_put(struct slab *s, struct req *r)
 {
 	if (unlikely(r->seg != r->inl))
 		slab_long_put(s, r);
-	r->flags = 0;
-	r->step = 0;
 	r->link.next = s->free;
 	s->free = &r->link;
-	s->in_use--;
 }

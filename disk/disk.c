@@ -261,7 +261,6 @@ static void lane_detach(void *arg)
 static void add_stats(struct lane_stats *to, const struct lane_stats *s)
 {
 	for (unsigned op = 0; op < REQ_OPS; op++) {
-		to->op[op].done += stat_get(&s->op[op].done);
 		to->op[op].bytes += stat_get(&s->op[op].bytes);
 		to->op[op].errors += stat_get(&s->op[op].errors);
 		hist_merge(&to->latency[op], &s->latency[op]);

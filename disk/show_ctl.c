@@ -107,11 +107,12 @@ static json_t *show_io(const struct lane_stats *s)
 
 	for (unsigned i = 0; i < REQ_OPS; i++) {
 		const struct hist *h = &s->latency[i];
+		uint64_t done = hist_total(h);
 		json_t *o;
 
-		if (!s->op[i].done)
+		if (!done)
 			continue;
-		o = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "done", num(s->op[i].done),
+		o = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "done", num(done),
 			      "bytes_b", num(s->op[i].bytes), "errors", num(s->op[i].errors),
 			      "p50_ns", num(quantile_ns(h, 50, 100)), "p99_ns",
 			      num(quantile_ns(h, 99, 100)), "p999_ns", num(quantile_ns(h, 999, 1000)));

@@ -21,7 +21,7 @@ static inline enum req_status judge(const struct lane *l, const struct req *r)
 
 void disk_submit(struct lane *l, struct req **reqs, unsigned n)
 {
-	unsigned good = 0;
+	unsigned ended = 0;
 
 	for (unsigned i = 0; i < n; i++) {
 		struct req *r = reqs[i];
@@ -32,10 +32,12 @@ void disk_submit(struct lane *l, struct req **reqs, unsigned n)
 		if (unlikely(s != REQ_OK || (!r->len_b && r->op != REQ_FLUSH))) {
 			r->status = (uint8_t)s;
 			lane_end(r);
-			continue;
+			reqs[i] = NULL;
+			ended++;
 		}
-		reqs[good++] = r;
 	}
-	if (likely(good))
-		chain_submit(l, reqs, good);
+	if (unlikely(ended))
+		n = reqs_close_ranks(reqs, n);
+	if (likely(n))
+		chain_submit(l, reqs, n);
 }

@@ -57,7 +57,8 @@ int gregion_open(const struct gregion_desc *d, int fd, enum gmem_policy policy,
 	madvise(map, map_len_b, MADV_DONTDUMP);
 	*g = (struct gregion){
 		.base_b = d->base_b, .len_b = d->len_b, .uaddr_b = d->uaddr_b,
-		.host = (uint8_t *)map + lead_b, .map = map, .map_len_b = map_len_b,
+		.host = (uint8_t *)map + lead_b,
+		.to_host = (uintptr_t)map + lead_b - d->base_b, .map = map, .map_len_b = map_len_b,
 		.dev = st.st_dev, .ino = st.st_ino, .file_off_b = d->file_off_b, .refs = 1,
 	};
 	*ret_region = g;
@@ -178,6 +179,13 @@ void *gmem_of_vmm(const struct gmem *m, uint64_t uaddr_b, uint64_t len_b, gpa_t 
 	return NULL;
 }
 
+void gview_init(struct gview *v, const struct gmem *mem)
+{
+	static struct gregion nowhere; /* no address is inside */
+
+	*v = (struct gview){ mem, &nowhere };
+}
+
 struct gregion *gview_search(struct gview *v, gpa_t at)
 {
 	struct gregion *g = v->mem ? gmem_region(v->mem, at) : NULL;
@@ -185,6 +193,16 @@ struct gregion *gview_search(struct gview *v, gpa_t at)
 	if (g)
 		v->last = g;
 	return g;
+}
+
+bool gview_run_elsewhere(struct gview *v, gpa_t at, uint64_t len_b, void *ret_host)
+{
+	const struct gregion *g = gview_search(v, at);
+
+	if (!g || !gregion_has(g, at, len_b))
+		return false;
+	*(uint8_t **)ret_host = gregion_host(g, at);
+	return true;
 }
 
 int gview_map(struct gview *v, gpa_t at, uint64_t len_b, struct seg *ret_seg, unsigned max)

@@ -25,6 +25,7 @@ typedef struct {
 struct gregion {
 	uint64_t base_b; /* guest-physical */
 	uint64_t len_b;
+	uint64_t to_host; /* a guest address in it, plus this, modulo 2^64, is the host's */
 	uint8_t *host;
 	uint64_t uaddr_b; /* where the VMM has it; vring addresses are given so */
 	/* the mapping behind it */
@@ -81,8 +82,11 @@ void *gmem_of_vmm(const struct gmem *m, uint64_t uaddr_b, uint64_t len_b, gpa_t 
 /* A user's way into a table: remembers the region of the last hit. One thread at a time. */
 struct gview {
 	const struct gmem *mem;
-	struct gregion *last;
+	struct gregion *last; /* never NULL: an empty one before the first hit */
 };
+
+/* Begins to look into @mem, which outlives the view; NULL: no memory at all. */
+void gview_init(struct gview *v, const struct gmem *mem);
 
 /* Cold part of gview_region(). */
 struct gregion *gview_search(struct gview *v, gpa_t at);
@@ -91,22 +95,44 @@ static inline struct gregion *gview_region(struct gview *v, gpa_t at)
 {
 	struct gregion *g = v->last;
 
-	if (likely(g && at.v - g->base_b < g->len_b))
+	if (likely(at.v - g->base_b < g->len_b))
 		return g;
 	return gview_search(v, at);
 }
 
-/* Host address of [@at, @at + @len_b), which must lie in one region. The guest chooses both, so
- * their sum is never formed. Return: NULL if it does not. */
-static inline void *gview_run(struct gview *v, gpa_t at, uint64_t len_b)
+/* Whether [@at, @at + @len_b) lies in @g. The guest chooses both, so their sum is never formed. */
+static inline bool gregion_has(const struct gregion *g, gpa_t at, uint64_t len_b)
 {
-	struct gregion *g = gview_region(v, at);
-
-	if (unlikely(!g))
-		return NULL;
 	uint64_t off_b = at.v - g->base_b;
 
-	return likely(len_b <= g->len_b - off_b) ? g->host + off_b : NULL;
+	return likely(off_b < g->len_b && len_b <= g->len_b - off_b);
+}
+
+/* The same for one byte, in one comparison. */
+static inline bool gregion_has_byte(const struct gregion *g, gpa_t at)
+{
+	return likely(at.v - g->base_b < g->len_b);
+}
+
+/* Host address of @at, which @g has. */
+static inline uint8_t *gregion_host(const struct gregion *g, gpa_t at)
+{
+	return (uint8_t *)(uintptr_t)(at.v + g->to_host);
+}
+
+/* Cold part of gview_run(). */
+bool gview_run_elsewhere(struct gview *v, gpa_t at, uint64_t len_b, void *ret_host);
+
+/* Host address of [@at, @at + @len_b), which must lie in one region. @ret_host points to a pointer.
+ * Return: false if it does not. */
+static inline bool gview_run(struct gview *v, gpa_t at, uint64_t len_b, void *ret_host)
+{
+	const struct gregion *g = v->last;
+
+	if (unlikely(!gregion_has(g, at, len_b)))
+		return gview_run_elsewhere(v, at, len_b, ret_host);
+	*(uint8_t **)ret_host = gregion_host(g, at);
+	return true;
 }
 
 /* Host segments of guest range [@at, @at + @len_b), at most @max. A range may cross regions.

@@ -1,70 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "front/vhost_blk/blk.h"
 
-#include "base/bytes.h"
-#include "wire/virtio_blk.h"
-
-/* Which way a request's data goes, as its descriptors say. */
-enum blk_data { BLK_NONE, BLK_OUT, BLK_IN, BLK_BOTH };
-
-/* req.front_bits: medium[0] is the address of the header, which is not read yet. */
-#define BLK_HEADER_AHEAD 1
-
-#define HDR_B sizeof(struct virtio_blk_hdr)
-
-/* The one place where a status becomes the guest's (5.2.6). */
-static uint8_t status_of(enum req_status s)
-{
-	switch (s) {
-	case REQ_OK:
-		return VIRTIO_BLK_S_OK;
-	case REQ_UNSUPP:
-		return VIRTIO_BLK_S_UNSUPP;
-	default:
-		return VIRTIO_BLK_S_IOERR;
-	}
-}
-
-/* A migration is under way: what the guest will see changed is marked, data first. */
 static void mark_dirty(struct vq *q, const struct req *r, const struct blk_priv *b)
 {
 	if (b->data == BLK_IN)
 		for (unsigned i = 0; i < r->nseg; i++)
 			dirty_mark_seg(q->log, &r->seg[i]);
-	if (b->status)
+	if (b->status != &q->no_status)
 		dirty_mark(q->log, b->status_gpa, 1);
 }
 
-static void complete(struct req *r)
+void blk_end_unusual(struct vq *q, struct req *const *reqs, unsigned n)
 {
-	struct vq *q = r->owner;
-	struct blk_priv *b = blk_priv(r);
+	for (unsigned i = 0; i < n; i++) {
+		const struct blk_priv *b = blk_priv(reqs[i]);
 
-	if (likely(b->status))
-		*b->status = status_of(r->status);
-	if (unlikely(q->log))
-		mark_dirty(q, r, b);
-	q->inflight--;
-	q->gen_inflight[b->gen]--;
-	if (q->packed)
-		packed_push(q, b->id, b->in_b, b->slots, b->track);
-	else
-		split_push(q, b->id, b->in_b);
-	slab_put(&q->pe.poller->slab, r);
-	poller_dirty(q->pe.poller, &q->pe);
+		if (q->log)
+			mark_dirty(q, reqs[i], b);
+		if (blk_tag_gen(b->tag) != q->gen)
+			q->old_inflight--;
+	}
 }
 
 static void refuse(struct vq *q, struct req *r, enum req_status s)
 {
 	stat_add(&q->refused, 1);
 	r->status = (uint8_t)s;
-	complete(r);
+	q->owner.complete(&r, 1);
 }
 
 /* The header's first word and its sector, kept where the medium has nothing yet. */
 static void keep_header(struct req *r, const uint64_t w[2])
 {
-	r->medium[0] = w[0] & UINT32_MAX;
+	r->medium[0] = w[0];
 	r->medium[1] = w[1];
 }
 
@@ -72,7 +40,7 @@ static void keep_header(struct req *r, const uint64_t w[2])
  * shorter, or outside memory (*ret_fault). */
 static bool gather(struct vq *q, const struct vchain *c, void *to, size_t len_b, bool *ret_fault)
 {
-	struct seg s[HDR_B];
+	struct seg s[BLK_HDR_B];
 	uint8_t *p = to;
 
 	for (unsigned i = 0; i < c->n && !c->d[i].in && len_b; i++) {
@@ -96,7 +64,7 @@ static bool gather(struct vq *q, const struct vchain *c, void *to, size_t len_b,
  * but the last byte. Return: 0; -EAGAIN; -EFAULT; -E2BIG. */
 static int map_data(struct vq *q, const struct vchain *c, struct req *r, uint64_t data_b, bool in)
 {
-	uint64_t skip_b = in ? 0 : HDR_B, left_b = data_b;
+	uint64_t skip_b = in ? 0 : BLK_HDR_B, left_b = data_b;
 	unsigned room = REQ_INLINE_SEGS, n = 0;
 
 	for (unsigned i = 0; i < c->n && left_b; i++) {
@@ -156,8 +124,8 @@ static int find_status(struct vq *q, const struct vchain *c, struct blk_priv *b)
 		if (d->len_b - 1 > UINT64_MAX - d->at.v)
 			return -EFAULT;
 		b->status_gpa = d->at.v + d->len_b - 1;
-		b->status = gview_run(&q->view, (gpa_t){ b->status_gpa }, 1);
-		return b->status ? 0 : -EFAULT;
+		gpa_t at = { b->status_gpa };
+		return gview_run(&q->view, at, 1, &b->status) ? 0 : -EFAULT;
 	}
 	return 0;
 }
@@ -184,26 +152,24 @@ static int check_addresses(struct vq *q, const struct vchain *c)
 	return 0;
 }
 
-/* Any layout of header, data and status. */
-static int begin_any(struct vq *q, const struct vchain *c, struct req *r)
+/* Header, data and status, in any layout. Return: as blk_begin_any(). */
+static int take_apart(struct vq *q, const struct vchain *c, struct req *r)
 {
 	struct blk_priv *b = blk_priv(r);
 	uint64_t out_b, in_b, hdr[2] = { 0 };
 	bool fault = false;
 	bool ordered = measure(c, &out_b, &in_b);
 
+	b->data = BLK_BOTH; /* until known better: refused */
 	if (check_addresses(q, c) || find_status(q, c, b))
 		return -EFAULT;
 	b->in_b = (uint32_t)min_u64(in_b, UINT32_MAX);
-	b->data = BLK_BOTH; /* until known better: refused */
-	r->nseg = 0;
-	r->len_b = 0;
-	if (!ordered || c->too_long || !in_b || !gather(q, c, hdr, HDR_B, &fault))
+	if (!ordered || c->too_long || !in_b || !gather(q, c, hdr, BLK_HDR_B, &fault))
 		return fault ? -EFAULT : 0;
 	hdr[0] = le64toh(hdr[0]);
 	hdr[1] = le64toh(hdr[1]);
 	keep_header(r, hdr);
-	uint64_t data_out_b = out_b - HDR_B, data_in_b = in_b - 1;
+	uint64_t data_out_b = out_b - BLK_HDR_B, data_in_b = in_b - 1;
 	if (data_out_b && data_in_b)
 		return 0;
 	r->len_b = data_out_b + data_in_b;
@@ -214,64 +180,16 @@ static int begin_any(struct vq *q, const struct vchain *c, struct req *r)
 	return err;
 }
 
-/* The usual layout, a descriptor each for header, one run of data, and status. Return: false: it
- * is another; nothing was set. */
-static inline bool begin_usual(struct vq *q, const struct vchain *c, struct req *r)
+int blk_begin_any(struct vq *q, struct req *r, const struct vchain *c, struct blk_tag tag)
 {
-	const struct vdesc *d = c->d;
-	struct blk_priv *b = blk_priv(r);
+	blk_priv(r)->status = &q->no_status;
+	req_init(r, 0, 0);
+	r->len_b = 0;
+	int err = take_apart(q, c, r);
 
-	if (unlikely(c->n != 3 || d[0].in || d[0].len_b != HDR_B || !d[2].in || d[2].len_b != 1))
-		return false;
-	void *hdr = gview_run(&q->view, d[0].at, HDR_B);
-	uint8_t *status = gview_run(&q->view, d[2].at, 1);
-	void *data = gview_run(&q->view, d[1].at, d[1].len_b);
-	if (unlikely(!hdr || !status || !data))
-		return false;
-	/* for writing: the status usually shares the header's line */
-	__builtin_prefetch(hdr, 1);
-	r->medium[0] = (uintptr_t)hdr;
-	r->seg[0] = (struct seg){ data, d[1].len_b, q->view.last };
-	r->nseg = 1;
-	r->len_b = d[1].len_b;
-	b->status = status;
-	b->status_gpa = d[2].at.v;
-	b->in_b = d[1].in ? d[1].len_b + 1 : 1;
-	b->data = d[1].in ? BLK_IN : BLK_OUT;
-	return true;
-}
-
-struct req *blk_begin(struct vq *q, const struct vchain *c, int *ret_err)
-{
-	struct req *r = slab_get(&q->pe.poller->slab);
-
-	if (unlikely(!r)) {
-		*ret_err = -EAGAIN;
-		return NULL;
-	}
-	struct blk_priv *b = blk_priv(r);
-	r->lane = q->lane;
-	r->owner = q;
-	r->complete = complete;
-	r->taken_ticks = q->pe.poller->now_ticks;
-	b->id = c->id;
-	b->slots = c->slots;
-	b->track = c->track;
-	b->gen = q->gen;
-	if (likely(begin_usual(q, c, r))) {
-		r->front_bits = BLK_HEADER_AHEAD;
-	} else {
-		b->status = NULL;
-		r->front_bits = 0;
-		*ret_err = begin_any(q, c, r);
-		if (*ret_err) {
-			slab_put(&q->pe.poller->slab, r);
-			return NULL;
-		}
-	}
-	q->inflight++;
-	q->gen_inflight[b->gen]++;
-	return r;
+	if (!err)
+		blk_begin(q, r, tag);
+	return err;
 }
 
 /* GET_ID: 20 bytes, zero-padded (5.2.6). */
@@ -288,7 +206,7 @@ static void answer_id(struct vq *q, struct req *r)
 		left_b -= n;
 	}
 	r->status = REQ_OK;
-	complete(r);
+	q->owner.complete(&r, 1);
 }
 
 /* The one range of a discard or write-zeroes: more than max_discard_seg = 1 are not offered. */
@@ -327,6 +245,10 @@ static bool judge_other(struct vq *q, struct req *r, uint32_t type)
 	struct blk_priv *b = blk_priv(r);
 	enum req_status s = REQ_UNSUPP;
 
+	if (b->data == BLK_BOTH) {
+		refuse(q, r, REQ_RANGE);
+		return false;
+	}
 	switch (type) {
 	case VIRTIO_BLK_T_FLUSH:
 		r->op = REQ_FLUSH;
@@ -360,28 +282,20 @@ static bool judge_other(struct vq *q, struct req *r, uint32_t type)
 static inline bool judge(struct vq *q, struct req *r)
 {
 	struct blk_priv *b = blk_priv(r);
+	uint64_t hdr[2] = { r->medium[0], r->medium[1] };
 
-	if (likely(r->front_bits & BLK_HEADER_AHEAD)) {
-		uint64_t hdr[2];
-
-		read_once_16((void *)(uintptr_t)r->medium[0], hdr);
-		keep_header(r, hdr);
-	}
-	uint32_t type = (uint32_t)r->medium[0];
-	uint64_t sector = r->medium[1];
-	if (unlikely(b->data == BLK_BOTH)) {
-		refuse(q, r, REQ_RANGE);
-		return false;
-	}
+	if (likely(r->front_bits & BLK_HEADER_AHEAD))
+		read_once_16((void *)(uintptr_t)hdr[0], hdr);
+	uint32_t type = (uint32_t)hdr[0];
+	uint64_t sector = hdr[1];
 	if (unlikely(type > VIRTIO_BLK_T_OUT))
 		return judge_other(q, r, type);
 	/* wrong direction, no data, or an offset that does not fit 64 bits */
-	if (unlikely(b->data != (type == VIRTIO_BLK_T_IN ? BLK_IN : BLK_OUT) ||
-		     sector > (UINT64_MAX >> 9))) {
+	if (unlikely(b->data != type + 1 || sector > (UINT64_MAX >> 9))) {
 		refuse(q, r, REQ_RANGE);
 		return false;
 	}
-	r->op = type == VIRTIO_BLK_T_IN ? REQ_READ : REQ_WRITE;
+	r->op = (uint8_t)type;
 	r->off_b = sector * VIRTIO_BLK_SECTOR_B;
 	if (unlikely(q->write_through && type == VIRTIO_BLK_T_OUT))
 		r->flags |= REQ_F_FUA;
@@ -390,11 +304,17 @@ static inline bool judge(struct vq *q, struct req *r)
 
 void blk_submit(struct vq *q, struct req **reqs, unsigned n)
 {
-	unsigned good = 0;
+	unsigned ended = 0;
 
-	for (unsigned i = 0; i < n; i++)
-		if (likely(judge(q, reqs[i])))
-			reqs[good++] = reqs[i];
-	if (likely(good))
-		disk_submit(q->lane, reqs, good);
+	q->inflight += n;
+	for (unsigned i = 0; i < n; i++) {
+		if (unlikely(!judge(q, reqs[i]))) {
+			reqs[i] = NULL;
+			ended++;
+		}
+	}
+	if (unlikely(ended))
+		n = reqs_close_ranks(reqs, n);
+	if (likely(n))
+		disk_submit(q->lane, reqs, n);
 }

@@ -33,21 +33,18 @@ int vq_start(struct vq *q, struct poller *p)
 	return c.err;
 }
 
-static bool is_idle(const struct vq *q, unsigned gen)
+static bool is_drained(const struct vq *q, enum vq_drain_what what)
 {
-	if (gen == VQ_GENERATIONS)
-		return !q->inflight && (q->broken || q->next_replay == q->nreplay);
-	for (unsigned g = 0; g < VQ_GENERATIONS; g++)
-		if (g != q->gen && q->gen_inflight[g])
-			return false;
-	return true;
+	if (what == VQ_DRAIN_OLD_MEMORY)
+		return !q->old_inflight;
+	return !q->inflight && (q->broken || q->next_replay == q->nreplay);
 }
 
 void vq_drain_check(struct vq *q)
 {
 	struct vq_drain *d = q->drain;
 
-	if (d && is_idle(q, d->gen)) {
+	if (d && is_drained(q, d->what)) {
 		q->drain = NULL;
 		sem_post(&d->done);
 	}
@@ -57,7 +54,7 @@ static void drain(void *arg)
 {
 	struct change *c = arg;
 
-	c->q->draining |= c->drain->gen == VQ_GENERATIONS;
+	c->q->draining |= c->drain->what == VQ_DRAIN_ALL;
 	c->q->drain = c->drain;
 	vq_drain_check(c->q);
 }
@@ -68,10 +65,10 @@ static void forget_drain(void *arg)
 }
 
 /* Return: whether what the drain waits for has come within @timeout_ns. */
-static bool wait_drained(struct vq *q, unsigned gen, uint64_t timeout_ns)
+static bool wait_drained(struct vq *q, enum vq_drain_what what, uint64_t timeout_ns)
 {
 	struct poller *p = q->pe.poller;
-	struct vq_drain d = { .gen = gen };
+	struct vq_drain d = { .what = what };
 	struct change c = { .q = q, .drain = &d };
 
 	sem_init(&d.done, 0, 0);
@@ -88,7 +85,7 @@ static bool wait_drained(struct vq *q, unsigned gen, uint64_t timeout_ns)
 
 void vq_quiesce(struct vq *q)
 {
-	wait_drained(q, VQ_GENERATIONS, NEVER_NS);
+	wait_drained(q, VQ_DRAIN_ALL, NEVER_NS);
 }
 
 static void detach(void *arg)
@@ -116,17 +113,19 @@ static void set_memory(void *arg)
 {
 	struct change *c = arg;
 	struct vq *q = c->q;
-	uint8_t gen = (uint8_t)((q->gen + 1) % VQ_GENERATIONS);
+	uint8_t gen = (uint8_t)(q->gen + 1);
 
-	if (q->gen_inflight[gen]) {
+	/* the numbers of tables come round: by then none of the last round may be in flight */
+	if (!gen && q->old_inflight) {
 		c->err = -EBUSY;
 		return;
 	}
 	c->err = vq_place(q, c->mem, c->at);
 	if (c->err)
 		q->draining = true;
-	q->view = (struct gview){ .mem = c->mem };
+	gview_init(&q->view, c->mem);
 	q->gen = gen;
+	q->old_inflight = q->inflight;
 }
 
 int vq_set_memory(struct vq *q, const struct gmem *mem, const struct vq_ring *at)
@@ -144,7 +143,7 @@ int vq_set_memory(struct vq *q, const struct gmem *mem, const struct vq_ring *at
 
 bool vq_memory_idle(struct vq *q, uint64_t timeout_ns)
 {
-	return wait_drained(q, 0, timeout_ns);
+	return wait_drained(q, VQ_DRAIN_OLD_MEMORY, timeout_ns);
 }
 
 static void set_log(void *arg)

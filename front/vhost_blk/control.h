@@ -11,7 +11,7 @@
 /* Who waits for a queue's requests to end; on the waiter's stack. */
 struct vq_drain {
 	sem_t done;
-	unsigned gen; /* only those taken under this memory table; VQ_GENERATIONS: all */
+	enum vq_drain_what { VQ_DRAIN_ALL, VQ_DRAIN_OLD_MEMORY } what;
 };
 
 /* Puts a prepared @q on its poller. Return: 0; -errno of poller_attach(). */

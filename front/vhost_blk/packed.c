@@ -39,79 +39,170 @@ void packed_notify(struct vq *q, enum vq_notify notify)
 	__atomic_store_n(&q->device_event->flags, htole16(flags), __ATOMIC_RELEASE);
 }
 
-/* Reads the chain whose first descriptor is at *@at and moves *@at, *@wrap behind it.
- * Return: 0; -EINVAL with *ret_reason. */
-static int fetch(struct vq *q, uint16_t *at, bool *wrap, struct vchain *c, const char **ret_reason)
+/* The second word of a descriptor. */
+static inline uint32_t len_of(uint64_t w)
 {
-	uint16_t flags;
+	return (uint32_t)w;
+}
+
+static inline uint16_t id_of(uint64_t w)
+{
+	return (uint16_t)(w >> 32);
+}
+
+static inline uint16_t flags_of(uint64_t w)
+{
+	return (uint16_t)(w >> 48);
+}
+
+/* A place in the ring, and the lap that it is on. */
+struct place {
+	uint16_t idx;
+	bool wrap;
+};
+
+static inline void step(const struct vq *q, struct place *at)
+{
+	if (++at->idx == q->size) {
+		at->idx = 0;
+		at->wrap = !at->wrap;
+	}
+}
+
+/* Whether the descriptors in @d, of an indirect table, are the usual three. */
+static inline bool usual_of(const uint64_t d[6], struct blk_usual *u)
+{
+	const uint16_t judged = VIRTQ_DESC_F_WRITE | VIRTQ_DESC_F_INDIRECT; /* 2.8.8: not NEXT */
+
+	if (unlikely(len_of(d[1]) != BLK_HDR_B || flags_of(d[1]) & judged ||
+		     flags_of(d[3]) & VIRTQ_DESC_F_INDIRECT || len_of(d[5]) != 1 ||
+		     (flags_of(d[5]) & judged) != VIRTQ_DESC_F_WRITE))
+		return false;
+	*u = (struct blk_usual){ { d[0] }, { d[2] }, { d[4] }, len_of(d[3]),
+				 flags_of(d[3]) & VIRTQ_DESC_F_WRITE };
+	return true;
+}
+
+/* Reads the chain at *@at if it is the usual one, in an indirect table; the driver of Linux makes
+ * all of its requests so where it may. Return: false: it may be anything, *@at is as it was. */
+static inline bool fetch_usual(struct vq *q, struct place *at, struct blk_usual *u,
+			       struct blk_tag *ret_tag)
+{
+	uint64_t w[2], d[6];
+
+	read_once_16(&q->pdesc[at->idx], w);
+	const uint8_t *table;
+	uint16_t flags = flags_of(w[1]);
+	if (unlikely(!(flags & VIRTQ_DESC_F_INDIRECT) || flags & VIRTQ_DESC_F_NEXT ||
+		     len_of(w[1]) != 3 * sizeof(struct virtq_packed_desc) || !q->indirect ||
+		     q->slots_inflight == q->size ||
+		     !gview_run(&q->view, (gpa_t){ w[0] }, len_of(w[1]), &table)))
+		return false;
+	read_once_16(table, d);
+	read_once_16(table + 16, d + 2);
+	read_once_16(table + 32, d + 4);
+	if (unlikely(!usual_of(d, u)))
+		return false;
+	*ret_tag = blk_tag(id_of(w[1]), 1, track_packed_desc(q, 0, w), q->gen);
+	step(q, at);
+	return true;
+}
+
+/* Reads whatever chain begins at *@at and moves *@at behind it. Return: 0; -EINVAL with
+ * *ret_reason. */
+static int fetch_any(struct vq *q, struct place *at, struct vchain *c, struct blk_tag *ret_tag,
+		     const char **ret_reason)
+{
+	uint16_t flags, slots = 0, head = 0;
 
 	c->n = 0;
-	c->slots = 0;
 	c->too_long = false;
 	do {
 		uint64_t w[2];
 
-		read_once_16(&q->pdesc[*at], w);
-		flags = (uint16_t)(w[1] >> 48);
-		c->id = (uint16_t)(w[1] >> 32); /* the last one's counts */
-		if (unlikely(++c->slots + q->slots_inflight > q->size)) {
-			*ret_reason = c->slots > q->size ?
+		if (unlikely(slots + q->slots_inflight >= q->size)) {
+			*ret_reason = slots == q->size ?
 					      "descriptor chain longer than the ring" :
 					      "more descriptors available than the ring has";
 			return -EINVAL;
 		}
-		if (++*at == q->size) {
-			*at = 0;
-			*wrap = !*wrap;
-		}
-		track_packed_desc(q, c, w);
+		read_once_16(&q->pdesc[at->idx], w);
+		flags = flags_of(w[1]);
+		uint16_t track = track_packed_desc(q, slots, w);
+		if (!slots++)
+			head = track;
+		*ret_tag = blk_tag(id_of(w[1]), slots, head, q->gen); /* the last one's id counts */
+		step(q, at);
 		if (flags & VIRTQ_DESC_F_INDIRECT) {
-			if (c->slots > 1 || flags & VIRTQ_DESC_F_NEXT || !q->indirect) {
+			if (slots > 1 || flags & VIRTQ_DESC_F_NEXT || !q->indirect) {
 				*ret_reason = "indirect descriptor where none may be";
 				return -EINVAL;
 			}
-			return vq_fetch_indirect(q, (gpa_t){ w[0] }, (uint32_t)w[1], false, c,
+			return vq_fetch_indirect(q, (gpa_t){ w[0] }, len_of(w[1]), false, c,
 						 ret_reason);
 		}
-		vchain_add(c, w[0], (uint32_t)w[1], flags);
+		vchain_add(c, w[0], len_of(w[1]), flags);
 	} while (flags & VIRTQ_DESC_F_NEXT);
 	return 0;
 }
 
-/* Takes one chain from the ring, or a predecessor's. Return: the request; NULL with *ret_err
- * -EAGAIN; -EINVAL with *ret_reason. */
-static struct req *take(struct vq *q, struct vchain *c, int *ret_err, const char **ret_reason)
+/* Takes a chain that is not usual, or that a predecessor left. Return: 0; -EAGAIN; -EINVAL, -EFAULT:
+ * the ring is broken now. */
+static __attribute__((noinline)) int take_any(struct vq *q, struct req *r, struct place *at,
+					      struct blk_tag *tag)
 {
-	uint16_t at = q->avail_idx;
-	bool wrap = q->avail_wrap, replaying = q->next_replay < q->nreplay;
+	bool replaying = q->next_replay < q->nreplay;
+	const char *reason;
+	struct vchain c;
+	int err = replaying ? track_packed_replay(q, &c, tag, &reason) :
+			      fetch_any(q, at, &c, tag, &reason);
 
-	track_packed_begin(q, c);
-	*ret_err = replaying ? track_packed_replay(q, c, ret_reason) :
-			       fetch(q, &at, &wrap, c, ret_reason);
-	if (unlikely(*ret_err))
-		return NULL;
-	struct req *r = blk_begin(q, c, ret_err);
-	if (unlikely(!r)) {
-		if (*ret_err == -EFAULT)
-			*ret_reason = "address outside memory";
-		return NULL;
+	if (!err) {
+		err = blk_begin_any(q, r, &c, *tag);
+		reason = "address outside memory";
 	}
-	q->slots_inflight += c->slots;
-	if (unlikely(replaying)) {
+	if (err && err != -EAGAIN)
+		vq_break(q, reason);
+	if (!err && replaying)
 		q->next_replay++;
-	} else {
-		q->avail_idx = at;
-		q->avail_wrap = wrap;
-		track_packed_take(q, c);
+	return err;
+}
+
+/* Takes the next chain. Return: the request; NULL with *ret_err: -EAGAIN, out of requests or lists,
+ * it stays in the ring; otherwise the ring is broken. */
+static inline struct req *take_one(struct vq *q, int *ret_err)
+{
+	struct slab *slab = &q->pe.poller->slab;
+	struct place at = { q->avail_idx, q->avail_wrap };
+	struct blk_tag tag = { 0 };
+	struct req *r = slab_get(slab);
+	struct blk_usual u;
+	bool replaying = q->next_replay < q->nreplay;
+
+	if (unlikely(!r)) {
+		*ret_err = -EAGAIN;
+		return NULL;
 	}
+	if (unlikely(replaying || !fetch_usual(q, &at, &u, &tag) ||
+		     !blk_begin_usual(q, r, &u, tag))) {
+		at = (struct place){ q->avail_idx, q->avail_wrap };
+		*ret_err = take_any(q, r, &at, &tag);
+		if (*ret_err) {
+			slab_put(slab, r);
+			return NULL;
+		}
+	}
+	q->slots_inflight += blk_tag_slots(tag);
+	q->avail_idx = at.idx;
+	q->avail_wrap = at.wrap;
+	if (likely(!replaying))
+		track_packed_take(q, blk_tag_track(tag), blk_tag_slots(tag));
 	return r;
 }
 
 int packed_turn(struct vq *q)
 {
 	struct req *reqs[POLLER_BATCH];
-	struct vchain c;
-	const char *reason;
 	bool replaying = q->next_replay < q->nreplay;
 	unsigned n = 0;
 	int err = 0;
@@ -120,12 +211,9 @@ int packed_turn(struct vq *q)
 		return 0;
 	poller_tick(q->pe.poller);
 	do {
-		reqs[n] = take(q, &c, &err, &reason);
-		if (unlikely(!reqs[n])) {
-			if (err != -EAGAIN)
-				vq_break(q, reason);
+		reqs[n] = take_one(q, &err);
+		if (unlikely(!reqs[n]))
 			break;
-		}
 		n++;
 	} while (n < POLLER_BATCH &&
 		 (unlikely(replaying) ? q->next_replay < q->nreplay : packed_has_work(q)));
@@ -145,14 +233,15 @@ static uint16_t used_flags(const struct vq *q)
 						 VIRTQ_DESC_F_WRITE));
 }
 
-void packed_push(struct vq *q, uint16_t id, uint32_t len_b, uint16_t slots, uint16_t track)
+static void push(struct vq *q, struct blk_tag tag, uint32_t in_b)
 {
 	struct virtq_packed_desc *d = &q->pdesc[q->used_idx];
+	uint16_t slots = blk_tag_slots(tag);
 	uint16_t flags = used_flags(q);
 
-	track_packed_push(q, track, slots);
-	d->id = htole16(id);
-	d->len = htole32(len_b);
+	track_packed_push(q, blk_tag_track(tag), slots);
+	d->id = htole16(blk_tag_id(tag));
+	d->len = htole32(in_b);
 	/* The driver looks at the first of a batch first, so its flags are stored last, by
 	 * packed_publish(). release: flags behind id and length. */
 	if (q->npushed++)
@@ -165,6 +254,25 @@ void packed_push(struct vq *q, uint16_t id, uint32_t len_b, uint16_t slots, uint
 		q->used_idx = (uint16_t)(q->used_idx - q->size);
 		q->used_wrap = !q->used_wrap;
 	}
+}
+
+void packed_complete(struct req *const *reqs, unsigned n)
+{
+	struct vq *q = blk_queue(reqs[0]);
+	struct slab *slab = &q->pe.poller->slab;
+
+	if (unlikely(q->log || q->old_inflight))
+		blk_end_unusual(q, reqs, n);
+	for (unsigned i = 0; i < n; i++) {
+		struct req *r = reqs[i];
+		const struct blk_priv *b = blk_priv(r);
+
+		*b->status = blk_status(r->status);
+		push(q, b->tag, b->in_b);
+		slab_put(slab, r);
+	}
+	q->inflight -= n;
+	poller_dirty(q->pe.poller, &q->pe);
 }
 
 /* Whether the driver asked to hear of what lies in [published, used_idx). */

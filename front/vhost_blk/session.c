@@ -72,12 +72,13 @@ static int prepare(struct session *s, struct session_queue *q)
 	v->event_idx = has_feature(s, VIRTIO_F_EVENT_IDX);
 	v->indirect = has_feature(s, VIRTIO_F_INDIRECT_DESC);
 	v->write_through = writes_through(s);
-	v->view = (struct gview){ .mem = s->mem };
+	gview_init(&v->view, s->mem);
 	v->log = has_feature(s, VHOST_F_LOG_ALL) ? s->log : NULL;
 	v->call_fd = q->call_fd;
 	v->err_fd = q->err_fd;
 	v->broken = NULL;
-	v->inflight = v->slots_inflight = 0;
+	v->inflight = v->old_inflight = v->slots_inflight = 0;
+	v->owner.complete = v->packed ? packed_complete : split_complete;
 	v->pe.ops = &vq_pollee_ops;
 	v->pe.mode = (uint8_t)disk_mode(s->f->conf.disk);
 	v->pe.kick_fd = q->kick_fd;

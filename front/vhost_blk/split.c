@@ -46,31 +46,90 @@ bool split_has_work(const struct vq *q)
 	return avail_now(q) != q->avail_idx;
 }
 
-/* Reads the chain that begins at @head. Return: 0; -EINVAL with *ret_reason. */
-static int fetch(struct vq *q, uint16_t head, struct vchain *c, const char **ret_reason)
+/* The second word of a descriptor: length, flags, next. */
+#define WORD(len, flags) ((uint64_t)(len) | (uint64_t)(flags) << 32)
+
+static inline uint32_t len_of(uint64_t w)
+{
+	return (uint32_t)w;
+}
+
+static inline uint16_t flags_of(uint64_t w)
+{
+	return (uint16_t)(w >> 32);
+}
+
+static inline uint16_t next_of(uint64_t w)
+{
+	return (uint16_t)(w >> 48);
+}
+
+/* Whether the descriptors in @d are the usual three. What leads from one to the next is the
+ * caller's to check. */
+static inline bool usual_of(const uint64_t d[6], struct blk_usual *u)
+{
+	/* shifted left, a word is its length and flags without next */
+	if (unlikely(d[1] << 16 != WORD(BLK_HDR_B, VIRTQ_DESC_F_NEXT) << 16 ||
+		     (flags_of(d[3]) & ~VIRTQ_DESC_F_WRITE) != VIRTQ_DESC_F_NEXT ||
+		     d[5] << 16 != WORD(1, VIRTQ_DESC_F_WRITE) << 16))
+		return false;
+	*u = (struct blk_usual){ { d[0] }, { d[2] }, { d[4] }, len_of(d[3]),
+				 d[3] >> 33 & 1 /* VIRTQ_DESC_F_WRITE */ };
+	return true;
+}
+
+/* Reads the chain at @head if it is the usual one. Return: false: it may be anything. */
+static inline bool fetch_usual(struct vq *q, uint16_t head, struct blk_usual *u)
+{
+	uint64_t d[6];
+
+	read_once_16(&q->desc[head], d);
+	if (flags_of(d[1]) == VIRTQ_DESC_F_INDIRECT) {
+		const uint8_t *table;
+
+		if (unlikely(len_of(d[1]) != 3 * sizeof(struct virtq_desc) || !q->indirect ||
+			     !gview_run(&q->view, (gpa_t){ d[0] }, len_of(d[1]), &table)))
+			return false;
+		read_once_16(table, d);
+		read_once_16(table + 16, d + 2);
+		read_once_16(table + 32, d + 4);
+		return next_of(d[1]) == 1 && next_of(d[3]) == 2 && usual_of(d, u);
+	}
+	uint16_t next = next_of(d[1]);
+	if (unlikely(next >= q->size))
+		return false;
+	read_once_16(&q->desc[next], d + 2);
+	next = next_of(d[3]);
+	if (unlikely(next >= q->size))
+		return false;
+	read_once_16(&q->desc[next], d + 4);
+	return usual_of(d, u);
+}
+
+/* Reads whatever chain begins at @head. Return: 0; -EINVAL with *ret_reason. */
+static int fetch_any(struct vq *q, uint16_t head, struct vchain *c, const char **ret_reason)
 {
 	unsigned i = head;
 
 	c->n = 0;
-	c->id = head;
 	c->too_long = false;
 	for (unsigned steps = 1;; steps++) {
 		uint64_t w[2];
 
 		read_once_16(&q->desc[i], w);
-		uint16_t flags = (uint16_t)(w[1] >> 32);
+		uint16_t flags = flags_of(w[1]);
 		if (flags & VIRTQ_DESC_F_INDIRECT) {
 			if (steps > 1 || flags & VIRTQ_DESC_F_NEXT || !q->indirect) {
 				*ret_reason = "indirect descriptor where none may be";
 				return -EINVAL;
 			}
-			return vq_fetch_indirect(q, (gpa_t){ w[0] }, (uint32_t)w[1], true, c,
+			return vq_fetch_indirect(q, (gpa_t){ w[0] }, len_of(w[1]), true, c,
 						 ret_reason);
 		}
-		vchain_add(c, w[0], (uint32_t)w[1], flags);
+		vchain_add(c, w[0], len_of(w[1]), flags);
 		if (!(flags & VIRTQ_DESC_F_NEXT))
 			return 0;
-		i = (unsigned)(w[1] >> 48);
+		i = next_of(w[1]);
 		if (unlikely(i >= q->size)) {
 			*ret_reason = "next descriptor beyond the ring";
 			return -EINVAL;
@@ -82,29 +141,56 @@ static int fetch(struct vq *q, uint16_t head, struct vchain *c, const char **ret
 	}
 }
 
-/* Takes up to @n chains whose heads are given. Return: how many; the rest stay in the ring. */
+/* The rest of take_one(), for what is not usual. The descriptors are read anew, and only what is
+ * read now counts. */
+static __attribute__((noinline)) int take_any(struct vq *q, struct req *r, struct blk_tag tag)
+{
+	const char *reason = "address outside memory";
+	struct vchain c;
+	int err = fetch_any(q, blk_tag_id(tag), &c, &reason);
+
+	if (!err)
+		err = blk_begin_any(q, r, &c, tag);
+	if (err && err != -EAGAIN)
+		vq_break(q, reason);
+	return err;
+}
+
+/* Takes the chain at @head. Return: the request; NULL with *ret_err: -EAGAIN, out of requests or
+ * lists, it stays in the ring; otherwise the ring is broken. */
+static inline struct req *take_one(struct vq *q, uint16_t head, int *ret_err)
+{
+	struct slab *slab = &q->pe.poller->slab;
+	struct blk_tag tag = blk_tag(head, 0, 0, q->gen);
+	struct req *r = slab_get(slab);
+	struct blk_usual u;
+
+	if (unlikely(!r)) {
+		*ret_err = -EAGAIN;
+		return NULL;
+	}
+	if (unlikely(!fetch_usual(q, head, &u) || !blk_begin_usual(q, r, &u, tag))) {
+		*ret_err = take_any(q, r, tag);
+		if (*ret_err) {
+			slab_put(slab, r);
+			return NULL;
+		}
+	}
+	track_split_take(q, head);
+	return r;
+}
+
+/* Takes the @n chains whose heads are given. Return: how many; the rest stay in the ring. */
 static unsigned take(struct vq *q, const uint16_t *head, unsigned n, struct req **reqs, int *ret_err)
 {
-	struct vchain c;
-	const char *reason = "address outside memory";
-
 	for (unsigned i = 0; i < n; i++) {
 		if (unlikely(head[i] >= q->size)) {
 			vq_break(q, "head beyond the ring");
 			return i;
 		}
-		if (unlikely(fetch(q, head[i], &c, &reason))) {
-			vq_break(q, reason);
+		reqs[i] = take_one(q, head[i], ret_err);
+		if (unlikely(!reqs[i]))
 			return i;
-		}
-		c.slots = 1;
-		reqs[i] = blk_begin(q, &c, ret_err);
-		if (unlikely(!reqs[i])) {
-			if (*ret_err == -EFAULT)
-				vq_break(q, "address outside memory");
-			return i;
-		}
-		track_split_take(q, head[i]);
 	}
 	return n;
 }
@@ -121,7 +207,7 @@ static unsigned next_heads(struct vq *q, unsigned n, uint16_t *ret_head)
 		uint16_t at = (uint16_t)(q->avail_idx + i) & (uint16_t)(q->size - 1);
 
 		ret_head[i] = le16toh(__atomic_load_n(&q->avail->ring[at], __ATOMIC_RELAXED));
-		__builtin_prefetch(&q->desc[ret_head[i] & (q->size - 1)]);
+		__builtin_prefetch(&q->desc[ret_head[i]]); /* wherever that is: it cannot fault */
 	}
 	return n;
 }
@@ -157,15 +243,32 @@ int split_turn(struct vq *q)
 	return err == -EAGAIN ? err : 0;
 }
 
-void split_push(struct vq *q, uint16_t id, uint32_t len_b)
+void split_complete(struct req *const *reqs, unsigned n)
 {
-	struct virtq_used_elem *e = &q->used->ring[q->used_idx & (q->size - 1)];
+	struct vq *q = blk_queue(reqs[0]);
+	struct slab *slab = &q->pe.poller->slab;
+	struct virtq_used_elem *ring = q->used->ring;
+	uint16_t at = q->used_idx, mask = (uint16_t)(q->size - 1);
 
-	track_split_push(q, id);
-	e->id = htole32(id);
-	e->len = htole32(len_b);
-	q->used_idx++;
-	q->npushed++;
+	if (unlikely(q->log || q->old_inflight))
+		blk_end_unusual(q, reqs, n);
+	for (unsigned i = 0; i < n; i++) {
+		struct req *r = reqs[i];
+		const struct blk_priv *b = blk_priv(r);
+		uint16_t id = blk_tag_id(b->tag);
+
+		*b->status = blk_status(r->status);
+		struct virtq_used_elem *e = &ring[at++ & mask];
+
+		e->id = htole32(id);
+		e->len = htole32(b->in_b);
+		track_split_push(q, id);
+		q->npushed++;
+		slab_put(slab, r);
+	}
+	q->used_idx = at;
+	q->inflight -= n;
+	poller_dirty(q->pe.poller, &q->pe);
 }
 
 void split_publish(struct vq *q)

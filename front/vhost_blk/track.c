@@ -18,12 +18,6 @@ uint64_t track_region_len_b(bool packed, uint16_t size)
 	return align_up(head_b + each_b * size, REGION_ALIGN_B);
 }
 
-/* What stands in memory that the other side may change at any time: read once, then judged. */
-static uint16_t once(const uint16_t *p)
-{
-	return __atomic_load_n(p, __ATOMIC_RELAXED);
-}
-
 struct left_over {
 	uint64_t counter;
 	uint16_t entry;
@@ -67,14 +61,14 @@ static int open_split(struct vq *q, uint16_t base, struct left_over *left)
 	if (t->version != VHOST_USER_INFLIGHT_VERSION || t->desc_num != q->track_size)
 		return -EINVAL;
 	/* a batch that the guest has, but that was not struck out to its end */
-	uint16_t batch = (uint16_t)(used - once(&t->used_idx)), head = once(&t->last_batch_head);
+	uint16_t batch = (uint16_t)(used - track_once(&t->used_idx)), head = track_once(&t->last_batch_head);
 	if (batch > q->size)
 		return -EINVAL;
 	for (; batch; batch--) {
 		if (head >= q->size)
 			return -EINVAL;
 		t->desc[head].inflight = 0;
-		head = once(&t->desc[head].next);
+		head = track_once(&t->desc[head].next);
 	}
 	track_order();
 	t->used_idx = used;
@@ -116,7 +110,7 @@ static void begin_packed_region(struct vq *q)
 static int settle_packed_region(struct vq *q)
 {
 	struct vhost_user_region_packed *t = q->track_packed;
-	uint16_t old = once(&t->old_used_idx), used = once(&t->used_idx);
+	uint16_t old = track_once(&t->old_used_idx), used = track_once(&t->used_idx);
 	bool old_wrap = t->old_used_wrap_counter, used_wrap = t->used_wrap_counter;
 
 	if (old >= q->size || used >= q->size)
@@ -205,109 +199,27 @@ void track_close(struct vq *q)
 	q->track_split = NULL;
 }
 
-/* An index from the region, where the other side may have written anything. */
-static uint16_t bounded(const struct vq *q, uint16_t entry)
-{
-	return entry < q->track_size ? entry : 0;
-}
-
-void track_packed_begin(struct vq *q, struct vchain *c)
-{
-	const struct vhost_user_region_packed *t = q->track_packed;
-
-	if (t)
-		c->track = q->track_next = bounded(q, once(&t->free_head));
-}
-
-void track_packed_desc(struct vq *q, struct vchain *c, const uint64_t w[2])
-{
-	struct vhost_user_region_packed *t = q->track_packed;
-
-	if (!t)
-		return;
-	uint16_t at = bounded(q, q->track_next);
-	struct vhost_user_desc_packed *d = &t->desc[at];
-
-	d->addr = w[0];
-	d->len = (uint32_t)w[1];
-	d->id = (uint16_t)(w[1] >> 32);
-	d->flags = (uint16_t)(w[1] >> 48);
-	q->track_last = at;
-	q->track_next = d->next;
-}
-
-void track_packed_take(struct vq *q, const struct vchain *c)
-{
-	struct vhost_user_region_packed *t = q->track_packed;
-
-	if (!t)
-		return;
-	struct vhost_user_desc_packed *d = &t->desc[c->track];
-
-	/* what is pushed is published before the next is taken, so the free list is settled */
-	assert(!q->npushed);
-	d->num = c->slots;
-	d->last = q->track_last;
-	d->counter = q->track_counter++;
-	track_order();
-	d->inflight = 1;
-	track_order();
-	t->free_head = q->track_next;
-	track_order();
-	t->old_free_head = q->track_next;
-}
-
-int track_packed_replay(struct vq *q, struct vchain *c, const char **ret_reason)
+int track_packed_replay(struct vq *q, struct vchain *c, struct blk_tag *ret_tag,
+			const char **ret_reason)
 {
 	const struct vhost_user_region_packed *t = q->track_packed;
 	uint16_t e = q->replay[q->next_replay];
-	uint16_t num = once(&t->desc[e].num);
+	uint16_t num = track_once(&t->desc[e].num);
 
 	c->n = 0;
 	c->too_long = false;
-	c->track = e;
-	c->slots = num;
+	*ret_tag = blk_tag(0, num, e, q->gen);
 	*ret_reason = "in-flight region is damaged";
 	if (!num || num > q->size - q->slots_inflight)
 		return -EINVAL;
 	for (; num; num--) {
 		struct vhost_user_desc_packed d = t->desc[e];
 
-		c->id = d.id;
+		*ret_tag = blk_tag(d.id, blk_tag_slots(*ret_tag), blk_tag_track(*ret_tag), q->gen);
 		if (d.flags & VIRTQ_DESC_F_INDIRECT)
 			return vq_fetch_indirect(q, (gpa_t){ d.addr }, d.len, false, c, ret_reason);
 		vchain_add(c, d.addr, d.len, d.flags);
-		e = bounded(q, d.next);
+		e = track_bounded(q, d.next);
 	}
 	return 0;
-}
-
-void track_packed_push(struct vq *q, uint16_t track, uint16_t slots)
-{
-	struct vhost_user_region_packed *t = q->track_packed;
-
-	if (!t)
-		return;
-	q->pushed[q->npushed] = track;
-	t->desc[bounded(q, once(&t->desc[track].last))].next = t->free_head;
-	t->free_head = track;
-	bool wraps = q->used_idx + slots >= q->size;
-	t->used_idx = (uint16_t)(q->used_idx + slots - (wraps ? q->size : 0));
-	t->used_wrap_counter = q->used_wrap ^ wraps;
-	track_order();
-}
-
-void track_packed_publish(struct vq *q)
-{
-	struct vhost_user_region_packed *t = q->track_packed;
-
-	if (!t)
-		return;
-	track_order();
-	for (unsigned i = 0; i < q->npushed; i++)
-		t->desc[q->pushed[i]].inflight = 0;
-	track_order();
-	t->old_free_head = t->free_head;
-	t->old_used_idx = t->used_idx;
-	t->old_used_wrap_counter = t->used_wrap_counter;
 }

@@ -14,11 +14,23 @@
  */
 #pragma once
 
-#include "front/vhost_blk/vq.h"
+#include "front/vhost_blk/blk.h"
 
 static inline void track_order(void)
 {
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+/* What stands in memory that the other side may change at any time: read once, then judged. */
+static inline uint16_t track_once(const uint16_t *p)
+{
+	return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+/* An index from the region, where the other side may have written anything. */
+static inline uint16_t track_bounded(const struct vq *q, uint16_t entry)
+{
+	return entry < q->track_size ? entry : 0;
 }
 
 /* Bytes of one queue's region, a multiple of 64. */
@@ -70,11 +82,77 @@ static inline void track_split_publish(struct vq *q)
 }
 
 /* Packed: descriptors are copied as they are fetched, because the ring's own may be overwritten by
- * used ones before a successor reads them; a chain counts from track_packed_take() on. */
-void track_packed_begin(struct vq *q, struct vchain *c);
-void track_packed_desc(struct vq *q, struct vchain *c, const uint64_t w[2]);
-void track_packed_take(struct vq *q, const struct vchain *c);
+ * used ones before a successor reads them; a chain counts from track_packed_take() on.
+ * @n: how many of the chain have been copied before. Return: the entry used. */
+static inline uint16_t track_packed_desc(struct vq *q, unsigned n, const uint64_t w[2])
+{
+	struct vhost_user_region_packed *t = q->track_packed;
+
+	if (!t)
+		return 0;
+	uint16_t at = track_bounded(q, n ? q->track_next : track_once(&t->free_head));
+	struct vhost_user_desc_packed *d = &t->desc[at];
+
+	d->addr = w[0];
+	d->len = (uint32_t)w[1];
+	d->id = (uint16_t)(w[1] >> 32);
+	d->flags = (uint16_t)(w[1] >> 48);
+	q->track_last = at;
+	q->track_next = track_once(&d->next);
+	return at;
+}
+
+static inline void track_packed_take(struct vq *q, uint16_t head, uint16_t slots)
+{
+	struct vhost_user_region_packed *t = q->track_packed;
+
+	if (!t)
+		return;
+	struct vhost_user_desc_packed *d = &t->desc[head];
+
+	/* what is pushed is published before the next is taken, so the free list is settled */
+	assert(!q->npushed);
+	d->num = slots;
+	d->last = q->track_last;
+	d->counter = q->track_counter++;
+	track_order();
+	d->inflight = 1;
+	track_order();
+	t->free_head = q->track_next;
+	track_order();
+	t->old_free_head = q->track_next;
+}
+
+static inline void track_packed_push(struct vq *q, uint16_t head, uint16_t slots)
+{
+	struct vhost_user_region_packed *t = q->track_packed;
+
+	if (!t)
+		return;
+	q->pushed[q->npushed] = head;
+	t->desc[track_bounded(q, track_once(&t->desc[head].last))].next = t->free_head;
+	t->free_head = head;
+	bool wraps = q->used_idx + slots >= q->size;
+	t->used_idx = (uint16_t)(q->used_idx + slots - (wraps ? q->size : 0));
+	t->used_wrap_counter = q->used_wrap ^ wraps;
+	track_order();
+}
+
+static inline void track_packed_publish(struct vq *q)
+{
+	struct vhost_user_region_packed *t = q->track_packed;
+
+	if (!t)
+		return;
+	track_order();
+	for (unsigned i = 0; i < q->npushed; i++)
+		t->desc[q->pushed[i]].inflight = 0;
+	track_order();
+	t->old_free_head = t->free_head;
+	t->old_used_idx = t->used_idx;
+	t->old_used_wrap_counter = t->used_wrap_counter;
+}
+
 /* The next chain to be done again. Return: 0; -EINVAL with *ret_reason. */
-int track_packed_replay(struct vq *q, struct vchain *c, const char **ret_reason);
-void track_packed_push(struct vq *q, uint16_t track, uint16_t slots);
-void track_packed_publish(struct vq *q);
+int track_packed_replay(struct vq *q, struct vchain *c, struct blk_tag *ret_tag,
+			const char **ret_reason);

@@ -65,10 +65,10 @@ int vq_fetch_indirect(struct vq *q, gpa_t at, uint32_t len_b, bool chained, stru
 	/* 2.7.5.3.1 allows a ring's worth; drivers of small rings send more. Without a bound, a
 	 * table of gigabytes would keep the poller from all other queues. */
 	unsigned most = q->size > VCHAIN_MAX ? q->size : VCHAIN_MAX;
-	const uint8_t *table = gview_run(&q->view, at, len_b);
+	const uint8_t *table;
 
 	*ret_reason = "indirect table that is no table, or outside memory";
-	if (!table || !len_b || len_b % sizeof(struct virtq_desc))
+	if (!len_b || len_b % sizeof(struct virtq_desc) || !gview_run(&q->view, at, len_b, &table))
 		return -EINVAL;
 	for (unsigned steps = 1;; steps++) {
 		uint64_t w[2];

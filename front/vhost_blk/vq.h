@@ -29,15 +29,9 @@ struct vdesc {
 /* A chain of them. With too_long only the last entry is of any use, for its status byte. */
 struct vchain {
 	unsigned n;
-	uint16_t id;	/* split: index of its head; packed: the driver's buffer id */
-	uint16_t slots; /* packed: ring entries that it takes */
-	uint16_t track; /* packed: entry in the in-flight region */
 	bool too_long;
 	struct vdesc d[VCHAIN_MAX];
 };
-
-/* Tables of guest memory whose requests are counted apart, see vq_set_memory(). */
-#define VQ_GENERATIONS 4
 
 enum vq_notify { VQ_NOTIFY_OFF, VQ_NOTIFY_ON };
 
@@ -70,9 +64,11 @@ struct vq {
 	uint8_t gen;	    /* of the memory table in use */
 	unsigned inflight;  /* taken and not pushed */
 	unsigned slots_inflight; /* packed: ring entries of them */
-	unsigned gen_inflight[VQ_GENERATIONS];
+	unsigned old_inflight;	 /* of them under a memory table that is no longer in use */
 
 	struct gview view;
+	struct req_owner owner; /* its complete() is the format's */
+	uint8_t no_status;	/* where the status of a chain that has no room for one goes */
 	struct lane *lane;
 	struct dirty_log *log; /* NULL: no migration is under way */
 	uint64_t used_gpa;     /* of the used ring, for the log */
@@ -120,13 +116,13 @@ extern const struct pollee_ops vq_pollee_ops;
 
 /* One ring format. Context: the poller's thread. */
 int split_turn(struct vq *q);
-void split_push(struct vq *q, uint16_t id, uint32_t len_b);
+void split_complete(struct req *const *reqs, unsigned n);
 void split_publish(struct vq *q);
 void split_notify(struct vq *q, enum vq_notify notify);
 bool split_has_work(const struct vq *q);
 
 int packed_turn(struct vq *q);
-void packed_push(struct vq *q, uint16_t id, uint32_t len_b, uint16_t slots, uint16_t track);
+void packed_complete(struct req *const *reqs, unsigned n);
 void packed_publish(struct vq *q);
 void packed_notify(struct vq *q, enum vq_notify notify);
 bool packed_has_work(const struct vq *q);

@@ -7,8 +7,7 @@
 
 static void null_submit(struct media_lane *l, struct req **reqs, unsigned n)
 {
-	for (unsigned i = 0; i < n; i++)
-		req_done(reqs[i], REQ_OK);
+	reqs_done(reqs, n, REQ_OK);
 }
 
 static int null_lane_open(struct media *m, struct poller *p, struct media_lane **ret_lane)

@@ -21,6 +21,7 @@ struct bed {
 	struct poller *poller;
 	struct disk *disk;
 	struct lane *lane;
+	struct req_owner owner;
 	unsigned done; /* completions seen */
 };
 
@@ -32,6 +33,18 @@ struct bed_req {
 	unsigned order; /* it was the nth to complete, from 1 */
 };
 
+static inline void bed_complete(struct req *const *reqs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct bed_req *q = (struct bed_req *)(uintptr_t)reqs[i]->front[0];
+
+		q->status = reqs[i]->status;
+		q->order = ++q->bed->done;
+		slab_put(&q->bed->poller->slab, reqs[i]);
+		q->r = NULL;
+	}
+}
+
 static inline void bed_open_chain(struct bed *b, struct media *m, struct function *const *f,
 				  unsigned nf, uint64_t size_b)
 {
@@ -39,7 +52,7 @@ static inline void bed_open_chain(struct bed *b, struct media *m, struct functio
 			       .size_b = size_b };
 	struct disk_error e;
 
-	*b = (struct bed){ 0 };
+	*b = (struct bed){ .owner.complete = bed_complete };
 	assert_int_equal(poller_open("bed", &b->poller), 0);
 	assert_int_equal(disk_open(&c, &b->disk, &e), 0);
 	assert_int_equal(slab_reserve(&b->poller->slab, 1024), 0);
@@ -59,16 +72,6 @@ static inline void bed_close(struct bed *b)
 	poller_close(b->poller);
 }
 
-static inline void bed_complete(struct req *r)
-{
-	struct bed_req *q = r->owner;
-
-	q->status = r->status;
-	q->order = ++q->bed->done;
-	slab_put(&q->bed->poller->slab, r);
-	q->r = NULL;
-}
-
 /* A request with one segment, or none where @host is NULL. */
 static inline struct req *bed_req(struct bed *b, struct bed_req *q, enum req_op op, uint64_t off_b,
 				  uint64_t len_b, void *host)
@@ -76,16 +79,15 @@ static inline struct req *bed_req(struct bed *b, struct bed_req *q, enum req_op 
 	struct req *r = slab_get(&b->poller->slab);
 
 	*q = (struct bed_req){ .r = r, .bed = b, .status = BED_NOT_DONE };
+	req_init(r, host ? 1 : 0, 0);
 	r->lane = b->lane;
 	r->op = (uint8_t)op;
-	r->status = REQ_OK;
 	r->off_b = off_b;
 	r->len_b = len_b;
-	r->nseg = host ? 1 : 0;
 	r->seg[0] = (struct seg){ host, (uint32_t)len_b, NULL };
 	r->taken_ticks = b->poller->now_ticks;
-	r->complete = bed_complete;
-	r->owner = q;
+	r->owner = &b->owner;
+	r->front[0] = (uintptr_t)q;
 	return r;
 }
 

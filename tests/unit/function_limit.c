@@ -198,7 +198,7 @@ static void lanes_share_one_limit(void **state)
 	struct bed b, other;
 
 	open_limited(&b, 10000, 0, 10 * NS_PER_MS, &f);
-	other = (struct bed){ .disk = b.disk };
+	other = (struct bed){ .disk = b.disk, .owner = b.owner };
 	assert_int_equal(poller_open("other", &other.poller), 0);
 	assert_int_equal(slab_reserve(&other.poller->slab, 64), 0);
 	assert_int_equal(disk_lane_get(b.disk, other.poller, &other.lane), 0);
