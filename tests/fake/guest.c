@@ -71,6 +71,7 @@ void fake_connect(struct fake *g)
 	g->sock = sock[0];
 	assert_int_equal(session_open(&g->front, sock[1], &g->s), 0);
 	g->front.session = g->s;
+	g->features = g->protocol = 0;
 	if (!g->mem.host)
 		assert_int_equal(client_mem_init(&g->mem, each_b * g->conf.queues + 4 * MIB,
 						 g->conf.regions, false), 0);

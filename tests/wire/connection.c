@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The front as it runs: its own thread, pollers with threads, real clients on a real socket. */
+#include "tests/fake/guest.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "client/client.h"
+#include "client/queue.h"
+#include "media/ram/ram.h"
+
+#define POLLERS 2
+
+struct house {
+	struct poller *poller[POLLERS];
+	struct disk *disk;
+	struct front *front;
+	char dir[64], path[108];
+};
+
+static void house_open(struct house *h, unsigned nqueue, int conn_fd, void (*ended)(void *), void *arg)
+{
+	struct disk_error e;
+	struct media *m;
+
+	snprintf(h->dir, sizeof(h->dir), "/tmp/postern-test-XXXXXX");
+	assert_non_null(mkdtemp(h->dir));
+	snprintf(h->path, sizeof(h->path), "%s/socket", h->dir);
+	for (unsigned i = 0; i < POLLERS; i++) {
+		assert_int_equal(poller_open("house", &h->poller[i]), 0);
+		assert_int_equal(poller_start(h->poller[i], NULL), 0);
+	}
+	assert_int_equal(ram_open(&(struct ram_conf){ .size_b = MIB }, &m), 0);
+	struct disk_conf d = { .name = "house", .media = m, .mode = POLL_ADAPTIVE };
+
+	assert_int_equal(disk_open(&d, &h->disk, &e), 0);
+	struct vhost_blk_conf c = { .disk = h->disk, .conn_fd = conn_fd, .nqueue = nqueue,
+				    .poller = h->poller, .npoller = POLLERS, .ended = ended,
+				    .ended_arg = arg };
+
+	c.listen_fd = conn_fd < 0 ? fd_listen(h->path, 0600) : -1;
+	assert_true(conn_fd >= 0 || c.listen_fd >= 0);
+	assert_int_equal(vhost_blk_open(&c, &h->front), 0);
+}
+
+static void house_close(struct house *h)
+{
+	h->front->ops->close(h->front);
+	disk_close(h->disk);
+	for (unsigned i = 0; i < POLLERS; i++)
+		poller_close(h->poller[i]);
+	unlink(h->path);
+	rmdir(h->dir);
+}
+
+/* One request and its completion, sleeping for it. */
+static void do_one(struct client *c, unsigned queue, uint32_t type, uint64_t sector)
+{
+	struct client_queue *q = client_queue(c, queue);
+	uint16_t slot;
+
+	client_prep(q, 0, type, sector, 512);
+	client_put(q, 0);
+	client_publish(q);
+	while (!client_reap(q, &slot, 1))
+		if (client_arm(q))
+			assert_true(client_wait(c, 10000) > 0);
+	client_disarm(q);
+	assert_int_equal(slot, 0);
+	assert_int_equal(client_status(q, 0), VIRTIO_BLK_S_OK);
+}
+
+static struct client *join(struct house *h, bool packed, uint16_t queues)
+{
+	struct client_conf c = { .socket = h->path, .packed = packed, .queues = queues };
+	struct client *client;
+	const char *step;
+	int err = client_open(&c, &client, &step);
+
+	if (err)
+		fail_msg("%s: %s", step, strerror(-err));
+	return client;
+}
+
+static void serves_a_client(void **state)
+{
+	struct house h;
+
+	house_open(&h, 4, -1, NULL, NULL);
+	for (unsigned packed = 0; packed < 2; packed++) {
+		struct client *c = join(&h, packed, 4);
+
+		for (unsigned i = 0; i < 200; i++) {
+			memset(client_data(client_queue(c, i % 4), 0), (int)i, 512);
+			do_one(c, i % 4, VIRTIO_BLK_T_OUT, i);
+			do_one(c, (i + 1) % 4, VIRTIO_BLK_T_IN, i);
+			assert_int_equal(*client_data(client_queue(c, (i + 1) % 4), 0), (uint8_t)i);
+		}
+		client_close(c);
+	}
+	house_close(&h);
+}
+
+static void lets_a_client_come_back_at_any_time(void **state)
+{
+	struct house h;
+
+	house_open(&h, 2, -1, NULL, NULL);
+	for (unsigned i = 0; i < 50; i++) {
+		struct client *c = join(&h, i & 1, 2);
+
+		do_one(c, 0, VIRTIO_BLK_T_IN, 0);
+		client_close(c);
+	}
+	house_close(&h);
+}
+
+/* Return: whether the front talks to @sock. */
+static bool is_served(int sock)
+{
+	uint64_t v;
+
+	return !vu_ask_u64(sock, VHOST_USER_GET_FEATURES, &v);
+}
+
+static void refuses_a_second_client(void **state)
+{
+	struct house h;
+
+	house_open(&h, 1, -1, NULL, NULL);
+	int first = vu_connect(h.path);
+
+	assert_true(is_served(first));
+	int second = vu_connect(h.path);
+
+	assert_false(is_served(second));
+	assert_true(is_served(first));
+	fd_close(second);
+	fd_close(first);
+	house_close(&h);
+}
+
+/* The former connection has hung up, but what it sent is still being read. */
+static void lets_a_successor_wait_for_the_end_of_its_predecessor(void **state)
+{
+	struct vhost_user_hdr h = { VHOST_USER_SET_OWNER, VHOST_USER_VERSION, 0 };
+	struct house house;
+
+	house_open(&house, 1, -1, NULL, NULL);
+	for (unsigned round = 0; round < 20; round++) {
+		int first = vu_connect(house.path);
+
+		for (unsigned i = 0; i < 200; i++)
+			assert_int_equal(send(first, &h, sizeof(h), 0), sizeof(h));
+		fd_close(first);
+		int second = vu_connect(house.path);
+
+		assert_true(is_served(second));
+		fd_close(second);
+	}
+	house_close(&house);
+}
+
+static void goes_on_after_a_malformed_message(void **state)
+{
+	struct vhost_user_hdr h = { 999, VHOST_USER_VERSION, 0 };
+	struct house house;
+	char c;
+
+	house_open(&house, 1, -1, NULL, NULL);
+	int sock = vu_connect(house.path);
+
+	assert_int_equal(send(sock, &h, sizeof(h), 0), sizeof(h));
+	assert_int_equal(recv(sock, &c, 1, 0), 0); /* closed */
+	fd_close(sock);
+	struct client *client = join(&house, false, 1);
+
+	do_one(client, 0, VIRTIO_BLK_T_IN, 0);
+	client_close(client);
+	house_close(&house);
+}
+
+/* Half a message, then something for the front to do, then the end: it must not wait. */
+static void stops_in_the_middle_of_a_message(void **state)
+{
+	struct vhost_user_hdr h = { VHOST_USER_SET_FEATURES, VHOST_USER_VERSION, 8 };
+	struct front_info info;
+	struct house house;
+
+	house_open(&house, 1, -1, NULL, NULL);
+	int sock = vu_connect(house.path);
+
+	assert_true(is_served(sock));
+	assert_int_equal(send(sock, &h, sizeof(h), 0), sizeof(h));
+	for (unsigned i = 0; i < 3; i++) {
+		disk_set_mode(house.disk, i & 1 ? POLL_ALWAYS : POLL_NEVER);
+		house.front->ops->info(house.front, &info);
+		assert_true(info.connected);
+	}
+	house_close(&house);
+	fd_close(sock);
+}
+
+/* The work that came in the middle of a message is done when the message is. */
+static void does_what_came_during_a_message(void **state)
+{
+	struct vhost_user_hdr h = { VHOST_USER_SET_FEATURES, VHOST_USER_VERSION | VHOST_USER_NEED_REPLY,
+				    8 };
+	uint64_t features = FAKE_BIT(VHOST_USER_F_PROTOCOL_FEATURES), protocol =
+		FAKE_BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) | FAKE_BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK);
+	struct vhost_user_hdr got;
+	struct disk_error e;
+	struct house house;
+	int pair[2];
+
+	house_open(&house, 1, -1, NULL, NULL);
+	int sock = vu_connect(house.path);
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(vu_tell_u64(sock, false, VHOST_USER_SET_PROTOCOL_FEATURES, protocol), 0);
+	assert_int_equal(vu_tell(sock, true, VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, &pair[1], 1), 0);
+	assert_int_equal(send(sock, &h, sizeof(h), 0), sizeof(h));
+	assert_int_equal(disk_resize(house.disk, MIB / 2, &e), 0);
+	assert_int_equal(send(sock, &features, 8, 0), 8);
+	assert_int_equal(recv(pair[0], &got, sizeof(got), MSG_WAITALL), sizeof(got));
+	assert_int_equal(got.request, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG);
+	fd_close(sock);
+	fd_close(pair[0]);
+	fd_close(pair[1]);
+	house_close(&house);
+}
+
+/* Questions without end, and nobody who reads the answers. */
+static void stops_though_nobody_reads_its_answers(void **state)
+{
+	struct vhost_user_hdr h = { VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, 0 };
+	struct house house;
+	unsigned full = 0;
+
+	house_open(&house, 1, -1, NULL, NULL);
+	int sock = vu_connect(house.path);
+
+	/* full means that the front has stopped reading, as it cannot answer */
+	while (full < 1000) {
+		if (send(sock, &h, sizeof(h), MSG_DONTWAIT) > 0) {
+			full = 0;
+			continue;
+		}
+		sched_yield();
+		full++;
+	}
+	house_close(&house);
+	fd_close(sock);
+}
+
+struct load {
+	struct house *h;
+	bool packed;
+	unsigned stop; /* atomic */
+};
+
+static void *run_load(void *arg)
+{
+	struct load *l = arg;
+
+	while (!__atomic_load_n(&l->stop, __ATOMIC_RELAXED)) {
+		struct client *c = join(l->h, l->packed, 2);
+
+		for (unsigned i = 0; i < 50; i++) {
+			do_one(c, 0, VIRTIO_BLK_T_IN, i);
+			do_one(c, 1, VIRTIO_BLK_T_OUT, i);
+		}
+		client_close(c);
+		l->packed = !l->packed;
+	}
+	return NULL;
+}
+
+/* Control looks and changes while queues run, start and stop. */
+static void lets_control_look_and_change_under_load(void **state)
+{
+	struct house h;
+	struct load l = { .h = &h };
+	static struct front_info info;
+	struct disk_stats stats;
+	struct disk_error e;
+	uint64_t done = 0;
+	pthread_t t;
+
+	house_open(&h, 2, -1, NULL, NULL);
+	assert_int_equal(pthread_create(&t, NULL, run_load, &l), 0);
+	for (unsigned i = 0; i < 300; i++) {
+		h.front->ops->info(h.front, &info);
+		disk_stats(h.disk, &stats);
+		disk_set_mode(h.disk, (enum poll_mode)(i % 3));
+		assert_int_equal(disk_resize(h.disk, i & 1 ? MIB : MIB / 2, &e), 0);
+		disk_set_timeout(h.disk, i * NS_PER_MS);
+		assert_true(stats.lanes.op[REQ_READ].done >= done); /* also across lanes that went */
+		done = stats.lanes.op[REQ_READ].done;
+	}
+	__atomic_store_n(&l.stop, 1, __ATOMIC_RELAXED);
+	pthread_join(t, NULL);
+	house_close(&h);
+}
+
+static void note_end(void *arg)
+{
+	sem_post(arg);
+}
+
+static void serves_the_one_connection_it_was_given(void **state)
+{
+	struct house h;
+	int pair[2];
+	sem_t ended;
+
+	sem_init(&ended, 0, 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	house_open(&h, 1, pair[1], note_end, &ended);
+	assert_true(is_served(pair[0]));
+	assert_int_not_equal(sem_trywait(&ended), 0);
+	fd_close(pair[0]);
+	assert_int_equal(sem_wait(&ended), 0);
+	house_close(&h);
+	sem_destroy(&ended);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(serves_a_client),
+		cmocka_unit_test(lets_a_client_come_back_at_any_time),
+		cmocka_unit_test(refuses_a_second_client),
+		cmocka_unit_test(lets_a_successor_wait_for_the_end_of_its_predecessor),
+		cmocka_unit_test(goes_on_after_a_malformed_message),
+		cmocka_unit_test(stops_in_the_middle_of_a_message),
+		cmocka_unit_test(does_what_came_during_a_message),
+		cmocka_unit_test(stops_though_nobody_reads_its_answers),
+		cmocka_unit_test(lets_control_look_and_change_under_load),
+		cmocka_unit_test(serves_the_one_connection_it_was_given),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
