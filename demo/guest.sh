@@ -23,7 +23,7 @@ counted_load() {
 
 # shellcheck disable=SC2086
 timed_loads() {
-	mix="--rw=randrw --rwmixread=70 --time_based --runtime=3 --ramp_time=0.5"
+	mix="--rw=randrw --rwmixread=70 --time_based --runtime=4"
 	load "$1-qd1" $area $mix --iodepth=1 $2
 	meet "$1-qd32-begin"
 	load "$1-qd32" $area $mix --iodepth=32 $2
