@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -19,11 +20,16 @@
 #include "keeper/link.h"
 #include "keeper/sandbox.h"
 
+#define RETRY_FIRST_MS 2u
+#define RETRY_MAX_MS 500u
+
 struct worker {
 	const struct options *opt;
 	struct link link;
 	struct loop loop;
 	struct loop_watch events, ended; /* the keeper's; the only front's end */
+	struct loop_watch retry;	 /* timer, while disks wait for their media */
+	unsigned retry_ms;
 	struct state *state;
 	struct ctl *ctl;
 	struct server *server;
@@ -107,6 +113,30 @@ static void ended_ready(struct loop_watch *watch, uint32_t events)
 	loop_stop(&container_of(watch, struct worker, ended)->loop);
 }
 
+/* @waiting disks could not be opened yet: the next try comes soon, the ones after it later. */
+static void plan_retry(struct worker *w, unsigned waiting)
+{
+	if (!waiting) {
+		link_settled(&w->link);
+		return;
+	}
+	w->retry_ms = w->retry_ms ? (unsigned)min_u64(2 * w->retry_ms, RETRY_MAX_MS) :
+				    RETRY_FIRST_MS;
+	struct itimerspec at = { .it_value = { w->retry_ms / 1000,
+					       (long)(w->retry_ms % 1000) * 1000000 } };
+
+	timerfd_settime(w->retry.fd, 0, &at, NULL);
+}
+
+static void retry_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct worker *w = container_of(watch, struct worker, retry);
+	uint64_t times;
+
+	if (read(watch->fd, &times, sizeof(times)) == sizeof(times))
+		plan_retry(w, disk_ctl_retry(w->ctl));
+}
+
 /* The one disk of --blk-file. */
 static int serve_file(struct worker *w, struct ctl_error *err)
 {
@@ -140,7 +170,7 @@ static int start_disks(struct worker *w)
 		disk_ctl_set_socket_dir(dirname(dir));
 	if (w->opt->blk_file)
 		return serve_file(w, &err);
-	disk_ctl_restore(w->ctl);
+	plan_retry(w, disk_ctl_restore(w->ctl));
 	return 0;
 }
 
@@ -161,10 +191,13 @@ static int prepare(struct worker *w)
 	w->server = w->ctl && !err ? server_new(&w->loop, w->ctl) : NULL;
 	w->events.fd = w->link.event_fd;
 	w->ended.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (!w->server || w->ended.fd < 0)
+	w->retry.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (!w->server || w->ended.fd < 0 || w->retry.fd < 0)
 		return err ? err : -ENOMEM;
 	err = loop_add(&w->loop, &w->events, EPOLLIN);
-	return err ? err : loop_add(&w->loop, &w->ended, EPOLLIN);
+	if (!err)
+		err = loop_add(&w->loop, &w->ended, EPOLLIN);
+	return err ? err : loop_add(&w->loop, &w->retry, EPOLLIN);
 }
 
 static void tear_down(struct worker *w)
@@ -176,6 +209,7 @@ static void tear_down(struct worker *w)
 	state_free(w->state);
 	loop_fini(&w->loop);
 	fd_close(w->ended.fd);
+	fd_close(w->retry.fd);
 	link_fini(&w->link);
 }
 
@@ -184,7 +218,8 @@ int worker_run(const struct options *o)
 	struct worker w = { .opt = o,
 			    .loop.epfd = -1,
 			    .events = { -1, keeper_ready },
-			    .ended = { -1, ended_ready } };
+			    .ended = { -1, ended_ready },
+			    .retry = { -1, retry_ready } };
 	int err = prepare(&w);
 
 	prctl(PR_SET_NAME, "postern-worker");

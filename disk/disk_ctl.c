@@ -103,6 +103,7 @@ static int create_again(struct ctl *ctl, struct entry *e, const json_t *conf, js
 			e->why = *err;
 			return code;
 		}
+		e->waits = false;
 		log_info(entry_name(e), "opened");
 	}
 	*ret = entry_show(e, true);
@@ -130,8 +131,10 @@ static int run_create(struct ctl *ctl, const json_t *params, json_t **ret, struc
 	code = entry_open(ctl, e, NULL, err);
 	if (!code) {
 		code = state_put(ctl_state(ctl), "disk", entry_name(e), e->conf, err);
-		if (code)
-			entry_close(e, true);
+		if (code) {
+			entry_close(e);
+			entry_forget(ctl, e);
+		}
 	}
 	if (code) {
 		entry_free(e);
@@ -143,13 +146,31 @@ static int run_create(struct ctl *ctl, const json_t *params, json_t **ret, struc
 	return 0;
 }
 
-void disk_ctl_restore(struct ctl *ctl)
+/* Opens a disk of the state, or says why not. */
+static void come_back(struct ctl *ctl, struct entry *e)
 {
+	struct ctl_error err = { 0 };
+	int code = entry_open(ctl, e, NULL, &err);
+	bool waited = e->waits;
+
+	e->why = err;
+	e->waits = code == -EBUSY;
+	if (!code)
+		log_info(entry_name(e), "opened");
+	else if (e->waits && !waited)
+		log_warn(entry_name(e), "waits: %s: %s", err.param, err.text);
+	else if (!e->waits)
+		log_error(entry_name(e), "not opened: %s: %s", err.param, err.text);
+}
+
+unsigned disk_ctl_restore(struct ctl *ctl)
+{
+	const struct ctl_cmd *create = ctl_cmd_find(ctl_tables(ctl), "disk", "create");
+	unsigned waiting = 0;
 	const char *name;
 	json_t *conf;
 
 	json_object_foreach((json_t *)state_all(ctl_state(ctl), "disk"), name, conf) {
-		const struct ctl_cmd *create = ctl_cmd_find(ctl_tables(ctl), "disk", "create");
 		struct ctl_error err = { 0 };
 		json_t *checked = NULL;
 		int code = ctl_check(ctl_tables(ctl), create->params, conf, &checked, &err);
@@ -159,15 +180,29 @@ void disk_ctl_restore(struct ctl *ctl)
 		json_decref(checked);
 		if (!e)
 			continue;
-		if (!code)
-			code = entry_open(ctl, e, NULL, &err);
-		e->why = err;
 		list_add_tail(&entries, &e->node);
+		e->why = err;
 		if (code)
 			log_error(name, "not opened: %s: %s", err.param, err.text);
 		else
-			log_info(name, "opened");
+			come_back(ctl, e);
+		waiting += e->waits;
 	}
+	return waiting;
+}
+
+unsigned disk_ctl_retry(struct ctl *ctl)
+{
+	unsigned waiting = 0;
+
+	list_for_each(it, tmp, &entries) {
+		struct entry *e = list_entry(it, struct entry, node);
+
+		if (e->waits)
+			come_back(ctl, e);
+		waiting += e->waits;
+	}
+	return waiting;
 }
 
 int disk_ctl_serve(struct ctl *ctl, const json_t *params, int conn_fd, void (*ended)(void *arg),
@@ -197,7 +232,7 @@ void disk_ctl_close_all(void)
 	while ((n = list_pop(&entries))) {
 		struct entry *e = list_entry(n, struct entry, node);
 
-		entry_close(e, false);
+		entry_close(e);
 		entry_free(e);
 	}
 }
@@ -274,7 +309,8 @@ static int run_delete(struct ctl *ctl, const json_t *params, json_t **ret, struc
 	if (code)
 		return code;
 	log_info(entry_name(e), "deleted");
-	entry_close(e, true);
+	entry_close(e);
+	entry_forget(ctl, e);
 	list_del(&e->node);
 	entry_free(e);
 	return 0;
@@ -288,9 +324,11 @@ static int run_reopen(struct ctl *ctl, const json_t *params, json_t **ret, struc
 
 	if (!e)
 		return not_found(ctl_str(params, "name"), err);
-	entry_close(e, true);
+	entry_close(e);
+	entry_forget(ctl, e);
 	int code = entry_open(ctl, e, NULL, err);
 
+	e->waits = false;
 	if (code) {
 		e->why = *err;
 		log_error(entry_name(e), "not reopened: %s: %s", err->param, err->text);

@@ -14,8 +14,12 @@ extern const struct ctl_cmd disk_cmds[];
 /* Where a front listens whose caller names no socket: DIR/NAME.sock. @dir is copied. */
 void disk_ctl_set_socket_dir(const char *dir);
 
-/* Makes the disks of @ctl's state. One that cannot be opened is kept, failed, with its reason. */
-void disk_ctl_restore(struct ctl *ctl);
+/* Makes the disks of @ctl's state. One that cannot be opened is kept, failed, with its reason; one
+ * whose medium another still has (a dead worker's last requests hold it) waits.
+ * Return: how many wait. */
+unsigned disk_ctl_restore(struct ctl *ctl);
+/* Tries those again. Return: how many still wait. */
+unsigned disk_ctl_retry(struct ctl *ctl);
 
 /* A disk that serves the connected @conn_fd (or listens: -1) and is not kept. @params as of
  * `disk create`, unchecked. Return: 0; -errno with @err filled. */

@@ -163,8 +163,7 @@ static int open_front(struct ctl *ctl, struct entry *e, const struct entry_conn 
 
 	if (!kind)
 		return ctl_fail(err, -EINVAL, "unknown_kind", "front", "there is no such front");
-	e->front_kind = front_kind_of(kind);
-	return qualify(e->front_kind->open(value, &want, &e->front, err), kind, "front", err);
+	return qualify(front_kind_of(kind)->open(value, &want, &e->front, err), kind, "front", err);
 }
 
 int entry_open(struct ctl *ctl, struct entry *e, const struct entry_conn *conn,
@@ -205,17 +204,24 @@ give_back:
 	return code;
 }
 
-void entry_close(struct entry *e, bool forget)
+void entry_close(struct entry *e)
 {
 	if (!e->disk)
 		return;
 	e->front->ops->close(e->front);
-	if (forget && e->front_kind->forget)
-		e->front_kind->forget(json_object_get(e->conf, "front"));
 	disk_close(e->disk);
 	poller_ctl_give_back(e->poller, e->npoller);
 	e->disk = NULL;
 	e->front = NULL;
 	e->media = NULL;
 	e->nfunction = e->npoller = 0;
+}
+
+void entry_forget(struct ctl *ctl, const struct entry *e)
+{
+	const json_t *value = json_object_get(e->conf, "front");
+	const struct ctl_kind *kind = ctl_kind_of(ctl_tables(ctl), "front", value);
+
+	if (kind && front_kind_of(kind)->forget)
+		front_kind_of(kind)->forget(value);
 }

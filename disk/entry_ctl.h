@@ -15,12 +15,12 @@ struct entry {
 	json_t *conf;	     /* as ctl_check() left it; what is kept in the state */
 	struct ctl_error why; /* of a disk that is not open */
 	bool is_new;	      /* it has never been open: its medium may be made */
+	bool waits;	      /* not open: another still has its medium */
 
 	/* open, or NULL */
 	struct disk *disk;
 	struct front *front;
 	const struct media_kind *media_kind;
-	const struct front_kind *front_kind;
 	struct media *media; /* the disk's */
 	const struct function_kind *function_kind[CHAIN_MAX];
 	struct function *function[CHAIN_MAX]; /* the disk's */
@@ -42,8 +42,9 @@ void entry_free(struct entry *e); /* closed */
 /* Opens medium, functions, disk and front; all or nothing. Return: 0; -errno with @err. */
 int entry_open(struct ctl *ctl, struct entry *e, const struct entry_conn *conn,
 	       struct ctl_error *err);
-/* @forget: for good; its socket goes too. */
-void entry_close(struct entry *e, bool forget);
+void entry_close(struct entry *e);
+/* Takes away what the closed disk's front has left in the file system: it goes for good. */
+void entry_forget(struct ctl *ctl, const struct entry *e);
 
 /* "size: ..." of disk_error as an error of the command. Return: -EINVAL. */
 int entry_disk_fail(const struct disk_error *why, struct ctl_error *err);

@@ -151,7 +151,7 @@ json_t *entry_show(const struct entry *e, bool all)
 			      ctl_str(json_object_get(e->conf, "medium"), "kind"), "socket", socket);
 
 	if (!e->disk) {
-		json_object_set_new(o, "state", json_string("failed"));
+		json_object_set_new(o, "state", json_string(e->waits ? "waiting" : "failed"));
 		json_object_set_new(o, "why", json_string(e->why.text));
 		json_object_set_new(o, "size_b", num(ctl_u64(e->conf, "size")));
 	} else {

@@ -113,6 +113,13 @@ int link_ready(struct link *l)
 	return ask(l, &req, -1, NULL);
 }
 
+int link_settled(struct link *l)
+{
+	struct keeper_request req = { .op = KEEPER_SETTLED };
+
+	return ask(l, &req, -1, NULL);
+}
+
 int link_save(struct link *l, const char *text, size_t len_b)
 {
 	struct keeper_request req = { .op = KEEPER_SAVE };

@@ -27,6 +27,7 @@ int link_listen(struct link *l, const char *path, mode_t mode, const char *group
 int link_unlisten(struct link *l, const char *path);
 int link_save(struct link *l, const char *text, size_t len_b);
 int link_ready(struct link *l);
+int link_settled(struct link *l);
 
 /* Takes the next event; *ret_fd is its descriptor or -1. May block.
  * Return: 0; -EPIPE when the keeper has gone; -errno. */

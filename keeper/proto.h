@@ -18,7 +18,8 @@ enum keeper_op {
 	KEEPER_LISTEN,	 /* path, mode, group -> a descriptor */
 	KEEPER_UNLISTEN, /* path */
 	KEEPER_SAVE,	 /* with a memfd that holds the state */
-	KEEPER_READY,	 /* all of the state's disks are back */
+	KEEPER_READY,	 /* all of the state's disks are back, or have said why not */
+	KEEPER_SETTLED,	 /* and none waits for its medium: sockets not asked for are nobody's */
 };
 
 struct keeper_request {

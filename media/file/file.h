@@ -25,7 +25,6 @@ struct file_conf {
 	bool readonly;
 	enum file_choice direct;
 	enum file_engine engine;
-	uint64_t lock_wait_ns; /* how long to wait for another's lock */
 	uint32_t discard_gran_b; /* block devices: what sysfs says, 0: no discard */
 };
 

@@ -12,10 +12,6 @@
 #include "base/parse.h"
 #include "media/file/file.h"
 
-/* A worker that died may have left requests in the kernel, and its lock stays until they have
- * ended: its successor waits this long. */
-#define SUCCESSOR_WAIT_NS (2 * NS_PER_S)
-
 static const char *const engines[] = { "auto", "uring", "threads", NULL };
 static const char *const choices[] = { "auto", "on", "off", NULL };
 
@@ -103,7 +99,6 @@ static int open_file(const json_t *params, const struct media_want *want, struct
 	struct file_conf c = {
 		.size_b = want->size_b,
 		.readonly = want->readonly,
-		.lock_wait_ns = want->create ? 0 : SUCCESSOR_WAIT_NS,
 		.direct = (enum file_choice)choice(params, "direct", choices),
 		.engine = (enum file_engine)choice(params, "engine", engines),
 	};

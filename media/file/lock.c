@@ -4,9 +4,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-
-#include "base/clock.h"
 
 #define USES 100
 #define ALONE 200
@@ -90,7 +87,7 @@ static int take(int fd, const struct range *r, struct file_error *e)
 	return byte < 0 ? broken(e) : busy(byte ? byte : r->at, e);
 }
 
-static int try_all(int fd, bool readonly, struct file_error *ret_error)
+int lock_take(int fd, bool readonly, struct file_error *ret_error)
 {
 	const struct range *r = readonly ? reader : writer;
 	const short *clear = readonly ? reader_clear : writer_clear;
@@ -109,16 +106,4 @@ static int try_all(int fd, bool readonly, struct file_error *ret_error)
 			return byte < 0 ? broken(ret_error) : busy(byte, ret_error);
 	}
 	return 0;
-}
-
-int lock_take(int fd, bool readonly, uint64_t wait_ns, struct file_error *ret_error)
-{
-	static const struct timespec pause = { .tv_nsec = NS_PER_MS };
-	uint64_t end_ns = clock_ns() + wait_ns;
-	int err;
-
-	/* Not F_OFD_SETLKW: it waits without end, and cannot see what others only share. */
-	while ((err = try_all(fd, readonly, ret_error)) == -EBUSY && clock_ns() < end_ns)
-		nanosleep(&pause, NULL);
-	return err;
 }

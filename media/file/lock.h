@@ -11,6 +11,6 @@
 
 #include "media/file/file.h"
 
-/* Tries for @wait_ns. Context: control thread; sleeps while it waits. Ownership: the lock lives as
- * long as @fd's description. Return: 0; -EBUSY or -errno with *ret_error. */
-int lock_take(int fd, bool readonly, uint64_t wait_ns, struct file_error *ret_error);
+/* Context: control thread. Ownership: the lock lives as long as @fd's description.
+ * Return: 0; -EBUSY or -errno with *ret_error. */
+int lock_take(int fd, bool readonly, struct file_error *ret_error);

@@ -265,7 +265,7 @@ int file_open(int fd, const struct file_conf *c, struct media **ret_media,
 	f->media.ops = &file_ops;
 	int err = kind_of(f, ret_error);
 	if (!err)
-		err = lock_take(fd, c->readonly, c->lock_wait_ns, ret_error);
+		err = lock_take(fd, c->readonly, ret_error);
 	if (!err)
 		err = settle_size(f, c, ret_error);
 	if (!err)

@@ -138,7 +138,7 @@ static void sweeps_sockets_that_nobody_claimed(void **state)
 	assert_true(serve(request(KEEPER_LISTEN, at("t"), 0, 0600), -1) >= 0);
 	office_unclaim(&office);
 	assert_true(serve(request(KEEPER_LISTEN, at("t"), 0, 0600), -1) >= 0);
-	assert_int_equal(serve(request(KEEPER_READY, "", 0, 0), -1), -1);
+	assert_int_equal(serve(request(KEEPER_SETTLED, "", 0, 0), -1), -1);
 	assert_int_equal(access(at("s"), F_OK), -1);
 	assert_int_equal(access(at("t"), F_OK), 0);
 	assert_int_equal(serve(request(KEEPER_UNLISTEN, at("t"), 0, 0), -1), -1);

@@ -73,19 +73,6 @@ static uint64_t length_of(const char *path)
 	return stat(path, &st) ? UINT64_MAX : (uint64_t)st.st_size;
 }
 
-/* The pauses of who waits for a lock: each calls this, and none takes time. */
-static void (*in_pause)(void);
-static unsigned pauses;
-int __wrap_nanosleep(const struct timespec *t, struct timespec *left);
-
-int __wrap_nanosleep(const struct timespec *t, struct timespec *left)
-{
-	pauses++;
-	if (in_pause)
-		in_pause();
-	return 0;
-}
-
 static void makes_a_new_disks_file_and_no_other(void **state)
 {
 	struct named *n = named_new(0);
@@ -170,8 +157,7 @@ static void refuses_by_name_what_cannot_be_a_disk(void **state)
 static void one_writer_or_many_readers(void **state)
 {
 	struct named *n = named_new(SIZE_B);
-	struct asked writer = { .path = n->path, .create = true };
-	struct asked reader = { .path = n->path, .readonly = true, .create = true };
+	struct asked writer = { .path = n->path }, reader = { .path = n->path, .readonly = true };
 	struct ctl_error err;
 	struct media *m, *m2;
 
@@ -188,33 +174,6 @@ static void one_writer_or_many_readers(void **state)
 	assert_int_equal(open_kind(writer, &m2, &err), -EBUSY);
 	m->ops->close(m);
 	assert_int_equal(open_kind(writer, &m, &err), 0);
-	m->ops->close(m);
-	named_free(n);
-}
-
-static struct media *old;
-
-static void old_one_ends(void)
-{
-	old->ops->close(old);
-	in_pause = NULL;
-}
-
-static void a_disk_that_comes_back_waits_for_its_predecessor(void **state)
-{
-	struct named *n = named_new(SIZE_B);
-	struct asked a = { .path = n->path, .create = true };
-	struct ctl_error err;
-	struct media *m;
-
-	assert_int_equal(open_kind(a, &old, &err), 0);
-	pauses = 0;
-	assert_int_equal(open_kind(a, &m, &err), -EBUSY); /* a new disk does not */
-	assert_int_equal(pauses, 0);
-	in_pause = old_one_ends;
-	a.create = false;
-	assert_int_equal(open_kind(a, &m, &err), 0);
-	assert_int_equal(pauses, 1);
 	m->ops->close(m);
 	named_free(n);
 }
@@ -244,8 +203,7 @@ static void respects_the_locks_of_qemu(void **state)
 			lock_byte(n->fd, F_RDLCK, t[i].byte[k]);
 		for (unsigned k = 0; k < 2; k++) {
 			bool allowed = k ? t[i].reader : t[i].writer;
-			int code = open_kind((struct asked){ .path = n->path, .readonly = k,
-								  .create = true }, &m, &err);
+			int code = open_kind((struct asked){ .path = n->path, .readonly = k }, &m, &err);
 
 			assert_int_equal(code, allowed ? 0 : -EBUSY);
 			if (allowed)
@@ -548,8 +506,7 @@ static void serves_a_block_device(void **state)
 			struct ctl_error busy;
 			struct media *m2;
 
-			assert_int_equal(open_kind((struct asked){ .path = path, .create = true },
-						   &m2, &busy), -EBUSY);
+			assert_int_equal(open_kind((struct asked){ .path = path }, &m2, &busy), -EBUSY);
 			assert_int_equal(file_kind.resize(m, 2 * SIZE_B, &busy), -EINVAL);
 			check_device(m, n);
 		}
@@ -568,7 +525,6 @@ int main(void)
 		cmocka_unit_test(lengthens_and_never_shortens),
 		cmocka_unit_test(refuses_by_name_what_cannot_be_a_disk),
 		cmocka_unit_test(one_writer_or_many_readers),
-		cmocka_unit_test(a_disk_that_comes_back_waits_for_its_predecessor),
 		cmocka_unit_test(respects_the_locks_of_qemu),
 		cmocka_unit_test(qemu_respects_our_lock),
 		cmocka_unit_test(shows_what_was_chosen),
