@@ -123,8 +123,8 @@ static void ram_submit(struct media_lane *ml, struct req **reqs, unsigned n)
 	/* Streamed stores come before the completion that says that they happened. */
 	stream_fence();
 	poller_tick(ml->poller);
-	for (unsigned i = 0; i < done; i++)
-		req_done(reqs[i], REQ_OK);
+	if (likely(done))
+		reqs_done(reqs, done, REQ_OK);
 }
 
 /* Frees what lies in whole pages; the kernel clears the rest. */
