@@ -88,6 +88,7 @@ static void keeper_ready(struct loop_watch *watch, uint32_t events)
 	int fd = -1, err = link_event(&w->link, &ev, &fd);
 
 	if (!err && ev.op == KEEPER_CONN && fd >= 0) {
+		link_taken(&w->link);
 		server_adopt(w->server, fd);
 		return;
 	}

@@ -22,6 +22,7 @@
 #define BACKOFF_FIRST_MS 10u
 #define BACKOFF_MAX_MS 5000u
 #define STEADY_NS (10 * NS_PER_S) /* a worker this old dies of something new */
+#define CALLERS_MAX 16
 #define STOP_MS 5000u		  /* what a worker gets to let go of its disks */
 
 struct keeper {
@@ -30,7 +31,10 @@ struct keeper {
 	struct loop_watch control, request, signals, timer;
 	struct office office;
 	int event_fd;
-	int waiting_fd; /* a caller whom a dying worker could not take; -1: none */
+	/* Callers that the worker has not acknowledged, oldest first: if it dies before it has read
+	 * the message, its successor gets them. */
+	int caller_fd[CALLERS_MAX];
+	unsigned ncaller;
 	pid_t worker;	/* 0: none */
 	unsigned restarts, backoff_ms;
 	uint64_t born_ns;
@@ -128,10 +132,8 @@ static int spawn(struct keeper *k)
 		err = loop_add(&k->loop, &k->control, EPOLLIN);
 	if (!err)
 		err = greet_worker(k);
-	if (!err && k->waiting_fd >= 0) {
-		tell(k, KEEPER_CONN, k->waiting_fd);
-		k->waiting_fd = fd_close(k->waiting_fd);
-	}
+	for (unsigned i = 0; !err && i < k->ncaller; i++)
+		err = tell(k, KEEPER_CONN, k->caller_fd[i]);
 	return err;
 }
 
@@ -236,6 +238,15 @@ static void timer_ready(struct loop_watch *w, uint32_t events)
 	}
 }
 
+static void on_taken(struct keeper *k)
+{
+	if (!k->ncaller)
+		return;
+	fd_close(k->caller_fd[0]);
+	memmove(k->caller_fd, k->caller_fd + 1, --k->ncaller * sizeof(k->caller_fd[0]));
+	loop_mod(&k->loop, &k->control, EPOLLIN);
+}
+
 static void request_ready(struct loop_watch *w, uint32_t events)
 {
 	struct keeper *k = container_of(w, struct keeper, request);
@@ -261,6 +272,8 @@ static void request_ready(struct loop_watch *w, uint32_t events)
 		kill(k->worker, SIGKILL);
 		return;
 	}
+	if (req.op == KEEPER_TAKEN)
+		on_taken(k);
 	if (req.op == KEEPER_READY && !k->was_ready) {
 		k->was_ready = true;
 		notify_send("READY=1");
@@ -270,20 +283,12 @@ static void request_ready(struct loop_watch *w, uint32_t events)
 		fd_close(give);
 }
 
-/* Whether there is a worker that has not ended unnoticed: its end and a caller may come at once. */
-static bool worker_lives(const struct keeper *k)
-{
-	siginfo_t end = { 0 };
-
-	return !waitid(P_PID, (id_t)k->worker, &end, WEXITED | WNOHANG | WNOWAIT) && !end.si_pid;
-}
-
 static void control_ready(struct loop_watch *w, uint32_t events)
 {
 	struct keeper *k = container_of(w, struct keeper, control);
 
-	if (k->waiting_fd >= 0 || !worker_lives(k)) {
-		loop_mod(&k->loop, w, 0); /* until there is another */
+	if (k->ncaller == CALLERS_MAX) {
+		loop_mod(&k->loop, w, 0); /* until one is taken; the others wait in the backlog */
 		return;
 	}
 	CLEANUP(fd_cleanup) int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -291,17 +296,12 @@ static void control_ready(struct loop_watch *w, uint32_t events)
 
 	if (fd < 0)
 		return;
-	int err = peer_check(fd, k->cfg->control_group, &uid);
-
-	if (err) {
+	if (peer_check(fd, k->cfg->control_group, &uid)) {
 		log_warn(NULL, "control connection of user %u refused", uid);
 		return;
 	}
-	err = tell(k, KEEPER_CONN, fd);
-	if (err == -EAGAIN)
-		log_warn(NULL, "control connection dropped: too many at once");
-	else if (err)
-		k->waiting_fd = fd_steal(&fd);
+	tell(k, KEEPER_CONN, fd); /* if that fails the worker is dying */
+	k->caller_fd[k->ncaller++] = fd_steal(&fd);
 }
 
 static int open_store(struct keeper *k)
@@ -373,7 +373,8 @@ static void tear_down(struct keeper *k)
 	office_sweep(&k->office, true);
 	if (k->control.fd >= 0)
 		unlink(k->cfg->control_path);
-	fd_close(k->waiting_fd);
+	while (k->ncaller)
+		fd_close(k->caller_fd[--k->ncaller]);
 	fd_close(k->control.fd);
 	fd_close(k->signals.fd);
 	fd_close(k->timer.fd);
@@ -391,7 +392,6 @@ int keeper_run(const struct keeper_config *cfg)
 			    .timer = { -1, timer_ready },
 			    .office.store = { -1, -1 },
 			    .event_fd = -1,
-			    .waiting_fd = -1,
 			    .status = 1 };
 	int err = loop_init(&k.loop);
 

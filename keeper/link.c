@@ -106,18 +106,26 @@ int link_unlisten(struct link *l, const char *path)
 	return ask_path(l, &req, path, NULL);
 }
 
-int link_ready(struct link *l)
+static int ask_op(struct link *l, enum keeper_op op)
 {
-	struct keeper_request req = { .op = KEEPER_READY };
+	struct keeper_request req = { .op = op };
 
 	return ask(l, &req, -1, NULL);
 }
 
+int link_ready(struct link *l)
+{
+	return ask_op(l, KEEPER_READY);
+}
+
 int link_settled(struct link *l)
 {
-	struct keeper_request req = { .op = KEEPER_SETTLED };
+	return ask_op(l, KEEPER_SETTLED);
+}
 
-	return ask(l, &req, -1, NULL);
+int link_taken(struct link *l)
+{
+	return ask_op(l, KEEPER_TAKEN);
 }
 
 int link_save(struct link *l, const char *text, size_t len_b)

@@ -28,6 +28,7 @@ int link_unlisten(struct link *l, const char *path);
 int link_save(struct link *l, const char *text, size_t len_b);
 int link_ready(struct link *l);
 int link_settled(struct link *l);
+int link_taken(struct link *l); /* once for each KEEPER_CONN */
 
 /* Takes the next event; *ret_fd is its descriptor or -1. May block.
  * Return: 0; -EPIPE when the keeper has gone; -errno. */

@@ -168,7 +168,8 @@ int office_serve(struct office *o, const struct keeper_request *req, int fd, int
 	case KEEPER_SAVE:
 		return store_save(&o->store, fd);
 	case KEEPER_READY:
-		return 0;
+	case KEEPER_TAKEN:
+		return 0; /* keeper.c acts on it */
 	case KEEPER_SETTLED:
 		office_sweep(o, false);
 		return 0;

@@ -19,6 +19,7 @@ enum keeper_op {
 	KEEPER_UNLISTEN, /* path */
 	KEEPER_SAVE,	 /* with a memfd that holds the state */
 	KEEPER_READY,	 /* all of the state's disks are back, or have said why not */
+	KEEPER_TAKEN,	 /* the first control connection not yet acknowledged is the worker's now */
 	KEEPER_SETTLED,	 /* and none waits for its medium: sockets not asked for are nobody's */
 };
 

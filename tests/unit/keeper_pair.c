@@ -63,6 +63,7 @@ static int worker(const char *arg)
 			restarts = ev.restarts;
 			link_ready(&l);
 		} else if (ev.op == KEEPER_CONN) {
+			link_taken(&l);
 			fcntl(fd, F_SETFL, 0);
 			obey(&l, fd, restarts);
 		}
@@ -88,20 +89,21 @@ static pid_t start(void)
 	return pid;
 }
 
-/* Connects once the keeper listens, and again when a dying worker has taken the connection with
- * it. There is no sleep: each try costs a scheduling. */
+/* Connects once the keeper listens. There is no sleep: each try costs a scheduling. */
 static int connect_worker(pid_t *ret_pid, unsigned *ret_restarts)
 {
-	for (;;) {
-		char text[64] = "";
-		int fd = fd_connect(sock);
+	char text[64] = "";
+	int fd = fd_connect(sock);
 
-		if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 &&
-		    sscanf(text, "%d %u", ret_pid, ret_restarts) == 2)
-			return fd;
-		fd_close(fd);
+	while (fd < 0) {
 		sched_yield();
+		fd = fd_connect(sock);
 	}
+	/* a worker that was killed before it had taken the connection loses no caller */
+	if (read(fd, text, sizeof(text) - 1) <= 0 ||
+	    sscanf(text, "%d %u", ret_pid, ret_restarts) != 2)
+		fail_msg("no worker answered");
+	return fd;
 }
 
 static int wait_for(pid_t pid)
