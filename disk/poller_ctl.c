@@ -24,6 +24,7 @@ struct slot {
 static struct slot slots[POLLERS_MAX];
 static unsigned nslot;
 static cpu_set_t allowed; /* what this process was given */
+static long host_cpus;
 
 static int parse_cpus(const char *text, const char *param, cpu_set_t *ret, struct ctl_error *err)
 {
@@ -59,7 +60,16 @@ static cpu_set_t nth_cpu(const cpu_set_t *set, unsigned i)
 	return one;
 }
 
-static int start_one(unsigned i, const cpu_set_t *cpus, struct ctl_error *err)
+/* Whether a poller on @cpus may spin without end. Never on a host of one CPU, where nobody else
+ * would run; on CPU 0 alone only if somebody has asked for it (@told): the kernel's own work is there. */
+static bool may_spin(const cpu_set_t *cpus, bool told)
+{
+	bool only_cpu0 = CPU_COUNT(cpus) == 1 && CPU_ISSET(0, cpus);
+
+	return host_cpus > 1 && (told || !only_cpu0);
+}
+
+static int start_one(unsigned i, const cpu_set_t *cpus, bool told, struct ctl_error *err)
 {
 	struct slot *s = &slots[i];
 	char name[24];
@@ -69,8 +79,7 @@ static int start_one(unsigned i, const cpu_set_t *cpus, struct ctl_error *err)
 
 	if (!ret) {
 		s->cpus = *cpus;
-		/* A spinner would leave nothing to anybody else on a host of one CPU. */
-		s->poller->may_spin = sysconf(_SC_NPROCESSORS_ONLN) > 1;
+		s->poller->may_spin = may_spin(cpus, told);
 		nslot = i + 1;
 		ret = poller_start(s->poller, cpus);
 	}
@@ -89,6 +98,7 @@ int poller_ctl_start(struct ctl *ctl, unsigned n, const char *cpus, struct ctl_e
 	if (n < 1 || n > POLLERS_MAX)
 		return ctl_fail(err, -ERANGE, "out_of_range", "pollers", "from 1 to %d is allowed",
 				POLLERS_MAX);
+	host_cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	set = allowed;
 	if (cpus)
 		ret = parse_cpus(cpus, "cpus", &set, err);
@@ -101,13 +111,13 @@ int poller_ctl_start(struct ctl *ctl, unsigned n, const char *cpus, struct ctl_e
 		snprintf(name, sizeof(name), "poller%u", i);
 		const char *kept = ctl_str(state_get(ctl_state(ctl), "poller", name), "cpus");
 		cpu_set_t wish;
+		bool told = kept && !parse_cpus(kept, "cpus", &wish, err);
 
-		/* The host may have other CPUs today: then the wish waits. */
-		if (kept && !parse_cpus(kept, "cpus", &wish, err))
+		if (told)
 			own = wish;
-		else if (kept)
+		else if (kept) /* the host has other CPUs today: the wish waits */
 			log_warn(name, "not on CPUs %s: %s", kept, err->text);
-		ret = start_one(i, &own, err);
+		ret = start_one(i, &own, cpus || told, err);
 	}
 	return ret;
 }
@@ -179,7 +189,8 @@ static json_t *show(const struct slot *s)
 	if (!queues)
 		snprintf(because, sizeof(because), "no queue is attached: it sleeps");
 	else if (!s->poller->may_spin)
-		snprintf(because, sizeof(because), "this host has one CPU, so never 'always'");
+		snprintf(because, sizeof(because), "it has CPU %s alone, so never 'always'",
+			 cpus_format(&s->cpus, cpus, sizeof(cpus)));
 	else
 		disk_ctl_why_mode(s->poller, l.mode, because, sizeof(because));
 	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:i}", "name",
@@ -215,6 +226,13 @@ static struct slot *find(const char *name)
 	return NULL;
 }
 
+static void set_may_spin(void *arg)
+{
+	struct slot *s = arg;
+
+	s->poller->may_spin = may_spin(&s->cpus, true);
+}
+
 static int run_set(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
 {
 	const char *name = ctl_str(params, "name");
@@ -237,6 +255,7 @@ static int run_set(struct ctl *ctl, const json_t *params, json_t **ret, struct c
 		return code;
 	}
 	s->cpus = set;
+	poller_call(s->poller, set_may_spin, s);
 	*ret = show(s);
 	return 0;
 }
