@@ -229,6 +229,7 @@ int worker_run(const struct options *o)
 	if (!err)
 		err = take_hello(&w);
 	if (!err) {
+		poller_ctl_look();
 		sandbox_enter(&w.sandbox);
 		status_init(&w.sandbox, w.restarts, o->control, o->state);
 		err = start_disks(&w);

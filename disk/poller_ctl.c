@@ -61,7 +61,8 @@ static cpu_set_t nth_cpu(const cpu_set_t *set, unsigned i)
 }
 
 /* Whether a poller on @cpus may spin without end. Never on a host of one CPU, where nobody else
- * would run; on CPU 0 alone only if somebody has asked for it (@told): the kernel's own work is there. */
+ * would run; on CPU 0 alone, where the kernel has work of its own, only if somebody has asked for it
+ * (@told). */
 static bool may_spin(const cpu_set_t *cpus, bool told)
 {
 	bool only_cpu0 = CPU_COUNT(cpus) == 1 && CPU_ISSET(0, cpus);
@@ -87,6 +88,11 @@ static int start_one(unsigned i, const cpu_set_t *cpus, bool told, struct ctl_er
 			      strerror(-ret)) : 0;
 }
 
+void poller_ctl_look(void)
+{
+	host_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 int poller_ctl_start(struct ctl *ctl, unsigned n, const char *cpus, struct ctl_error *err)
 {
 	cpu_set_t set;
@@ -98,7 +104,6 @@ int poller_ctl_start(struct ctl *ctl, unsigned n, const char *cpus, struct ctl_e
 	if (n < 1 || n > POLLERS_MAX)
 		return ctl_fail(err, -ERANGE, "out_of_range", "pollers", "from 1 to %d is allowed",
 				POLLERS_MAX);
-	host_cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	set = allowed;
 	if (cpus)
 		ret = parse_cpus(cpus, "cpus", &set, err);

@@ -13,6 +13,9 @@ struct poller;
 
 extern const struct ctl_cmd poller_cmds[];
 
+/* Sees how many CPUs the host has, for which it reads files: before the sandbox. */
+void poller_ctl_look(void);
+
 /* Starts @n pollers. @cpus: where, one CPU each in turn; NULL: anywhere that this process may run
  * but on CPU 0, unless that is the only one. What `poller set` has kept in @ctl's state comes after
  * that. Error ids: bad_value, start_failed. Return: 0; -errno. */

@@ -259,7 +259,7 @@ static void request_ready(struct loop_watch *w, uint32_t events)
 
 	if (n == -EAGAIN)
 		return;
-	if (n == 0) { /* it is ending; SIGCHLD says the rest */
+	if (n == 0 || n == -ECONNRESET) { /* it is ending; SIGCHLD says the rest */
 		loop_del(&k->loop, w);
 		return;
 	}
