@@ -67,7 +67,7 @@ static json_t *show_front(const struct entry *e, const struct front_info *f)
 	json_object_set_new(o, "connected", json_boolean(f->connected));
 	if (f->connected) {
 		json_object_set_new(o, "peer_pid", num((uint64_t)f->peer_pid));
-		json_object_set_new(o, "connected_ns", num(clock_ns() - f->since_ns));
+		json_object_set_new(o, "connected_for_ns", num(clock_ns() - f->since_ns));
 		json_object_set_new(o, "migrating", json_boolean(f->logging));
 		json_object_set_new(o, "resize_pending", json_boolean(f->resize_pending));
 	}
