@@ -8,6 +8,7 @@ int lane_init(struct lane *l, struct poller *p, struct media_lane *m, const char
 	*l = (struct lane){ .poller = p, .media = m, .name = name };
 	list_init(&l->inflight);
 	list_init(&l->timed);
+	l->synchronous = !m->ops->poll && m->media->caps.align_b <= 1;
 	l->stats = calloc(1, sizeof(*l->stats));
 	return l->stats ? 0 : -ENOMEM;
 }
@@ -32,6 +33,7 @@ int lane_add_function(struct lane *l, struct function *f)
 	if (err)
 		return err;
 	l->step[l->nstep++] = (struct chain_step){ f->ops, state };
+	l->synchronous = false; /* a function may hold a request */
 	return 0;
 }
 

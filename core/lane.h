@@ -44,9 +44,10 @@ struct lane {
 	bool readonly;
 	bool has_discard, has_zeroes;
 	uint8_t nstep;
-	bool is_overdue; /* the oldest in flight is past its deadline */
+	bool is_overdue;  /* the oldest in flight is past its deadline */
+	bool synchronous; /* all requests have ended when disk_submit() returns */
 
-	struct list inflight;	 /* taken and not completed, oldest first */
+	struct list inflight;	 /* taken and not completed, oldest first; unless synchronous */
 	uint64_t deadline_ticks; /* a request older than this is overdue; 0: none */
 	struct list timed;	 /* on the poller's list of lanes with timers */
 
@@ -88,19 +89,20 @@ static inline void lane_count(struct lane_stats *s, unsigned op, uint64_t ticks,
 }
 
 /* The last thing that happens to requests of one lane and owner before their front: they leave
- * the lane. Those of one batch have much in common, so that most is counted once. */
-static inline void lane_end_run(struct req *const *reqs, unsigned n)
+ * the lane. What neighbours have in common is counted once; @alike: taken together, all well. */
+static inline void lane_end_run(struct req *const *reqs, unsigned n, const bool alike)
 {
 	const struct lane *l = reqs[0]->lane;
 	struct lane_stats *s = l->stats;
 	uint64_t taken = reqs[0]->taken_ticks, same = 0, bytes = 0;
 	unsigned op = reqs[0]->op;
 
+	for (unsigned i = 0; !l->synchronous && i < n; i++)
+		list_del(&reqs[i]->link);
 	for (unsigned i = 0; i < n; i++) {
-		struct req *r = reqs[i];
+		const struct req *r = reqs[i];
 
-		list_del(&r->link);
-		if (unlikely(r->op != op || r->taken_ticks != taken)) {
+		if (unlikely(r->op != op || (!alike && r->taken_ticks != taken))) {
 			lane_count(s, op, l->poller->now_ticks - taken, same, bytes);
 			op = r->op;
 			taken = r->taken_ticks;
@@ -108,7 +110,7 @@ static inline void lane_end_run(struct req *const *reqs, unsigned n)
 		}
 		same++;
 		bytes += r->len_b;
-		if (unlikely(r->status != REQ_OK))
+		if (!alike && unlikely(r->status != REQ_OK))
 			stat_add(&s->op[r->op].errors, 1);
 	}
 	lane_count(s, op, l->poller->now_ticks - taken, same, bytes);
@@ -117,7 +119,7 @@ static inline void lane_end_run(struct req *const *reqs, unsigned n)
 
 static inline void lane_end(struct req *r)
 {
-	lane_end_run(&r, 1);
+	lane_end_run(&r, 1, false);
 }
 
 /* A medium is done with @r. Context: the poller's thread, from submit() or poll(). */
@@ -138,10 +140,14 @@ static inline void reqs_done(struct req *const *reqs, unsigned n, enum req_statu
 
 	/* On a lane without functions or copies a batch is what one queue submitted. */
 	if (likely(!l->nstep && !l->align_mask)) {
-		for (unsigned i = 0; status != REQ_OK && i < n; i++)
-			reqs[i]->status = (uint8_t)status;
 		l->media->inflight -= n;
-		lane_end_run(reqs, n);
+		if (likely(status == REQ_OK)) {
+			lane_end_run(reqs, n, true);
+			return;
+		}
+		for (unsigned i = 0; i < n; i++)
+			reqs[i]->status = (uint8_t)status;
+		lane_end_run(reqs, n, false);
 		return;
 	}
 	for (unsigned i = 0; i < n; i++)

@@ -49,6 +49,7 @@ enum req_flag {
 	REQ_F_STEPS = 1 << 2,	/* passes through functions */
 	REQ_F_BOUNCED = 1 << 3, /* its segments are a pool buffer's for now */
 	REQ_F_UP = 1 << 4,	/* on its way back */
+	REQ_F_LONG = 1 << 5,	/* its list is one of the slab's long ones */
 };
 
 #define REQ_INLINE_SEGS 4

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/slab.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #define CHUNK_MIN 1024
@@ -32,28 +34,45 @@ int slab_init(struct slab *s)
 
 void slab_fini(struct slab *s)
 {
+	assert(s->nfree == s->mapped);
 	for (unsigned i = 0; i < s->nchunk; i++)
 		munmap(s->chunk[i].req, s->chunk[i].n * sizeof(struct req));
 	if (s->long_list)
 		munmap(s->long_list, long_lists_len_b());
+	free(s->free);
 	*s = (struct slab){ 0 };
+}
+
+static int add_chunk(struct slab *s, unsigned n)
+{
+	if (s->nchunk == SLAB_MAX_CHUNKS)
+		return -ENOSPC;
+	struct req **stack = realloc(s->free, (s->mapped + n) * sizeof(struct req *));
+	if (!stack)
+		return -ENOMEM;
+	s->free = stack;
+	struct req *r = map_lazily(n * sizeof(*r));
+	if (!r)
+		return -ENOMEM;
+	s->chunk[s->nchunk++] = (struct slab_chunk){ r, n };
+	s->mapped += n;
+	/* below those that have been used: a shallow load touches no new ones; the lowest on top */
+	memmove(stack + n, stack, s->nfree * sizeof(struct req *));
+	for (unsigned i = 0; i < n; i++)
+		stack[i] = &r[n - 1 - i];
+	s->nfree += n;
+	return 0;
 }
 
 int slab_reserve(struct slab *s, unsigned n)
 {
-	if (n > s->mapped - s->reserved) {
-		unsigned more = (unsigned)max_u64(n - (s->mapped - s->reserved), CHUNK_MIN);
+	unsigned left = s->mapped - s->reserved;
 
-		/* growing by halves keeps the number of chunks small however many queues come */
-		more = (unsigned)max_u64(more, s->mapped / 2);
+	if (n > left) {
+		int err = add_chunk(s, (unsigned)max_u64(n - left, CHUNK_MIN));
 
-		if (s->nchunk == SLAB_MAX_CHUNKS)
-			return -ENOSPC;
-		struct req *r = map_lazily(more * sizeof(*r));
-		if (!r)
-			return -ENOMEM;
-		s->chunk[s->nchunk++] = (struct slab_chunk){ r, more };
-		s->mapped += more;
+		if (err)
+			return err;
 	}
 	s->reserved += n;
 	return 0;
@@ -65,32 +84,17 @@ void slab_unreserve(struct slab *s, unsigned n)
 	s->reserved -= n;
 }
 
-struct req *slab_get_fresh(struct slab *s)
-{
-	if (s->fresh == s->fresh_end) {
-		if (s->used_chunks == s->nchunk)
-			return NULL;
-		const struct slab_chunk *c = &s->chunk[s->used_chunks++];
-
-		s->fresh = c->req;
-		s->fresh_end = c->req + c->n;
-	}
-	struct req *r = s->fresh++;
-
-	r->seg = r->inl;
-	return r;
-}
-
 bool slab_long_get(struct slab *s, struct req *r)
 {
 	if (!s->long_nfree)
 		return false;
 	r->seg = &s->long_list[s->long_free[--s->long_nfree] * REQ_MAX_SEGS];
+	r->flags |= REQ_F_LONG;
 	return true;
 }
 
 void slab_long_put(struct slab *s, struct req *r)
 {
 	s->long_free[s->long_nfree++] = (uint16_t)((r->seg - s->long_list) / REQ_MAX_SEGS);
-	r->seg = r->inl;
+	r->flags &= (uint8_t)~REQ_F_LONG;
 }

@@ -19,12 +19,12 @@ struct slab_chunk {
 };
 
 struct slab {
-	struct list *free; /* through req.link.next */
-	struct req *fresh, *fresh_end;
-	struct slab_chunk chunk[SLAB_MAX_CHUNKS];
-	unsigned nchunk, used_chunks;
+	struct req **free; /* a stack: the one put last is on top */
+	unsigned nfree;
 	unsigned mapped;   /* requests in all chunks */
 	unsigned reserved; /* of them promised to queues */
+	struct slab_chunk chunk[SLAB_MAX_CHUNKS];
+	unsigned nchunk;
 	struct seg *long_list; /* SLAB_LONG_LISTS of REQ_MAX_SEGS */
 	uint16_t long_free[SLAB_LONG_LISTS];
 	unsigned long_nfree;
@@ -38,28 +38,51 @@ int slab_reserve(struct slab *s, unsigned n);
 /* The room of @n requests is no longer needed; a later slab_reserve() uses it. */
 void slab_unreserve(struct slab *s, unsigned n);
 
-/* Cold part of slab_get(). */
-struct req *slab_get_fresh(struct slab *s);
+/* Takes up to @n requests, whose seg is their inline list and all else is as it was. Return: how
+ * many there were. */
+static inline unsigned slab_get_many(struct slab *s, struct req **ret_reqs, unsigned n)
+{
+	n = min_u32(n, s->nfree);
+	struct req **top = s->free + s->nfree;
 
-/* Return: a request with seg set to its inline list, all else as it was; NULL when none is left. */
+	for (unsigned i = 0; i < n; i++) {
+		struct req *r = *--top;
+
+		r->seg = r->inl;
+		ret_reqs[i] = r;
+	}
+	s->nfree -= n;
+	return n;
+}
+
+/* Return: one request, or NULL. */
 static inline struct req *slab_get(struct slab *s)
 {
-	struct list *n = s->free;
+	struct req *r;
 
-	if (unlikely(!n))
-		return slab_get_fresh(s);
-	s->free = n->next;
-	return list_entry(n, struct req, link);
+	return slab_get_many(s, &r, 1) ? r : NULL;
 }
 
 /* A list of REQ_MAX_SEGS segments for @r. Return: false when the pool is empty. */
 bool slab_long_get(struct slab *s, struct req *r);
 void slab_long_put(struct slab *s, struct req *r);
 
+/* Gives back @n requests that slab_get_many() gave, the first of them to be the next again. */
+static inline void slab_put_many(struct slab *s, struct req *const *reqs, unsigned n)
+{
+	struct req **top = s->free + s->nfree;
+
+	s->nfree += n;
+	while (n--) {
+		struct req *r = reqs[n];
+
+		if (unlikely(r->flags & REQ_F_LONG))
+			slab_long_put(s, r);
+		*top++ = r;
+	}
+}
+
 static inline void slab_put(struct slab *s, struct req *r)
 {
-	if (unlikely(r->seg != r->inl))
-		slab_long_put(s, r);
-	r->link.next = s->free;
-	s->free = &r->link;
+	slab_put_many(s, &r, 1);
 }

@@ -23,11 +23,12 @@ void disk_submit(struct lane *l, struct req **reqs, unsigned n)
 {
 	unsigned ended = 0;
 
+	for (unsigned i = 0; !l->synchronous && i < n; i++)
+		list_add_tail(&l->inflight, &reqs[i]->link);
 	for (unsigned i = 0; i < n; i++) {
 		struct req *r = reqs[i];
 		enum req_status s = judge(l, r);
 
-		list_add_tail(&l->inflight, &r->link);
 		/* nothing to move, or nothing to be done: it ends here */
 		if (unlikely(s != REQ_OK || (!r->len_b && r->op != REQ_FLUSH))) {
 			r->status = (uint8_t)s;

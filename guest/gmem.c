@@ -58,6 +58,7 @@ int gregion_open(const struct gregion_desc *d, int fd, enum gmem_policy policy,
 	*g = (struct gregion){
 		.base_b = d->base_b, .len_b = d->len_b, .uaddr_b = d->uaddr_b,
 		.host = (uint8_t *)map + lead_b,
+		.starts_of_16 = d->len_b > 15 ? d->len_b - 15 : 0,
 		.to_host = (uintptr_t)map + lead_b - d->base_b, .map = map, .map_len_b = map_len_b,
 		.dev = st.st_dev, .ino = st.st_ino, .file_off_b = d->file_off_b, .refs = 1,
 	};
@@ -154,6 +155,18 @@ struct gregion *gmem_region(const struct gmem *m, gpa_t at)
 			lo = mid + 1;
 	}
 	return NULL;
+}
+
+gpa_t gmem_of_host(const struct gmem *m, const void *host)
+{
+	for (unsigned i = 0; i < m->n; i++) {
+		const struct gregion *g = m->reg[i];
+		uint64_t off_b = (uintptr_t)host - (uintptr_t)g->host;
+
+		if (off_b < g->len_b)
+			return (gpa_t){ g->base_b + off_b };
+	}
+	return (gpa_t){ 0 };
 }
 
 struct gregion *gmem_find(const struct gmem *m, const struct gregion_desc *d)

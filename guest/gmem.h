@@ -25,6 +25,7 @@ typedef struct {
 struct gregion {
 	uint64_t base_b; /* guest-physical */
 	uint64_t len_b;
+	uint64_t starts_of_16; /* offsets from which 16 bytes lie inside: len_b - 15, or none */
 	uint64_t to_host; /* a guest address in it, plus this, modulo 2^64, is the host's */
 	uint8_t *host;
 	uint64_t uaddr_b; /* where the VMM has it; vring addresses are given so */
@@ -70,6 +71,9 @@ int gmem_new(const struct gmem *old, struct gregion *add, const struct gregion *
 	     struct gmem **ret_table);
 void gmem_free(struct gmem *m); /* drops its references; NULL is fine */
 
+/* The guest-physical address of @host, which a region of @m has; 0 if none. Context: any thread. */
+gpa_t gmem_of_host(const struct gmem *m, const void *host);
+
 /* The region of @m at @at, NULL if none. Context: any thread. */
 struct gregion *gmem_region(const struct gmem *m, gpa_t at);
 /* The region whose base, VMM address and length are these, NULL if none. */
@@ -108,10 +112,15 @@ static inline bool gregion_has(const struct gregion *g, gpa_t at, uint64_t len_b
 	return likely(off_b < g->len_b && len_b <= g->len_b - off_b);
 }
 
-/* The same for one byte, in one comparison. */
-static inline bool gregion_has_byte(const struct gregion *g, gpa_t at)
+/* The same for one byte and for sixteen, in one comparison each. */
+static inline bool gregion_has_1(const struct gregion *g, gpa_t at)
 {
 	return likely(at.v - g->base_b < g->len_b);
+}
+
+static inline bool gregion_has_16(const struct gregion *g, gpa_t at)
+{
+	return likely(at.v - g->base_b < g->starts_of_16);
 }
 
 /* Host address of @at, which @g has. */

@@ -7,7 +7,7 @@ static void mark_dirty(struct vq *q, const struct req *r, const struct blk_priv 
 		for (unsigned i = 0; i < r->nseg; i++)
 			dirty_mark_seg(q->log, &r->seg[i]);
 	if (b->status != &q->no_status)
-		dirty_mark(q->log, b->status_gpa, 1);
+		dirty_mark(q->log, gmem_of_host(q->view.mem, b->status).v, 1);
 }
 
 void blk_end_unusual(struct vq *q, struct req *const *reqs, unsigned n)
@@ -123,8 +123,8 @@ static int find_status(struct vq *q, const struct vchain *c, struct blk_priv *b)
 			continue;
 		if (d->len_b - 1 > UINT64_MAX - d->at.v)
 			return -EFAULT;
-		b->status_gpa = d->at.v + d->len_b - 1;
-		gpa_t at = { b->status_gpa };
+		gpa_t at = { d->at.v + d->len_b - 1 };
+
 		return gview_run(&q->view, at, 1, &b->status) ? 0 : -EFAULT;
 	}
 	return 0;
@@ -282,10 +282,12 @@ static bool judge_other(struct vq *q, struct req *r, uint32_t type)
 static inline bool judge(struct vq *q, struct req *r)
 {
 	struct blk_priv *b = blk_priv(r);
-	uint64_t hdr[2] = { r->medium[0], r->medium[1] };
+	uint64_t hdr[2];
 
 	if (likely(r->front_bits & BLK_HEADER_AHEAD))
-		read_once_16((void *)(uintptr_t)hdr[0], hdr);
+		read_once_16((void *)(uintptr_t)r->medium[0], hdr);
+	else
+		memcpy(hdr, r->medium, sizeof(hdr));
 	uint32_t type = (uint32_t)hdr[0];
 	uint64_t sector = hdr[1];
 	if (unlikely(type > VIRTIO_BLK_T_OUT))

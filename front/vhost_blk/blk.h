@@ -27,10 +27,9 @@ struct blk_tag {
 	uint64_t word;
 };
 
-static inline struct blk_tag blk_tag(uint16_t id, uint16_t slots, uint16_t track, uint8_t gen)
+static inline struct blk_tag blk_tag(uint16_t id, uint16_t slots, uint16_t track, uint64_t gen)
 {
-	return (struct blk_tag){ id | (uint64_t)slots << 16 | (uint64_t)track << 32 |
-				 (uint64_t)gen << 48 };
+	return (struct blk_tag){ id | (uint64_t)slots << 16 | (uint64_t)track << 32 | gen };
 }
 
 static inline uint16_t blk_tag_id(struct blk_tag t)
@@ -48,15 +47,14 @@ static inline uint16_t blk_tag_track(struct blk_tag t)
 	return (uint16_t)(t.word >> 32);
 }
 
-static inline uint8_t blk_tag_gen(struct blk_tag t)
+static inline uint64_t blk_tag_gen(struct blk_tag t)
 {
-	return (uint8_t)(t.word >> 48);
+	return align_down(t.word, VQ_GEN_STEP);
 }
 
 /* What a request of this front keeps in req.front. */
 struct blk_priv {
 	uint8_t *status;
-	uint64_t status_gpa;
 	struct blk_tag tag;
 	uint32_t in_b; /* bytes that the device may write, the status among them */
 	uint32_t data; /* enum blk_data */
@@ -70,10 +68,11 @@ static_assert(sizeof(struct blk_priv) <= sizeof(((struct req *)0)->front), "req.
 struct blk_usual {
 	gpa_t hdr, data, status;
 	uint32_t data_b;
-	bool in;
+	uint32_t in; /* 1: the device writes the data; 0: it reads it */
 };
 
 #define BLK_HDR_B ((uint32_t)sizeof(struct virtio_blk_hdr))
+static_assert(sizeof(struct virtio_blk_hdr) == 16, "gregion_has_16()");
 
 static inline struct blk_priv *blk_priv(struct req *r)
 {
@@ -99,7 +98,7 @@ static inline bool blk_begin_usual(struct vq *q, struct req *r, const struct blk
 	struct blk_priv *b = blk_priv(r);
 	struct gregion *g = q->view.last;
 
-	if (unlikely(!gregion_has(g, u->hdr, BLK_HDR_B) || !gregion_has_byte(g, u->status) ||
+	if (unlikely(!gregion_has_16(g, u->hdr) || !gregion_has_1(g, u->status) ||
 		     !gregion_has(g, u->data, u->data_b)))
 		return false;
 	uint8_t *hdr = gregion_host(g, u->hdr);
@@ -110,8 +109,7 @@ static inline bool blk_begin_usual(struct vq *q, struct req *r, const struct blk
 	r->inl[0] = (struct seg){ gregion_host(g, u->data), u->data_b, g };
 	r->len_b = u->data_b;
 	b->status = gregion_host(g, u->status);
-	b->status_gpa = u->status.v;
-	b->in_b = u->in ? u->data_b + 1 : 1;
+	b->in_b = (u->data_b & -u->in) + 1;
 	b->data = BLK_OUT - u->in;
 	blk_begin(q, r, tag);
 	return true;

@@ -113,7 +113,7 @@ static void set_memory(void *arg)
 {
 	struct change *c = arg;
 	struct vq *q = c->q;
-	uint8_t gen = (uint8_t)(q->gen + 1);
+	uint64_t gen = q->gen + VQ_GEN_STEP;
 
 	/* the numbers of tables come round: by then none of the last round may be in flight */
 	if (!gen && q->old_inflight) {

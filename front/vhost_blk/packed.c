@@ -39,7 +39,9 @@ void packed_notify(struct vq *q, enum vq_notify notify)
 	__atomic_store_n(&q->device_event->flags, htole16(flags), __ATOMIC_RELEASE);
 }
 
-/* The second word of a descriptor. */
+/* The second word of a descriptor: length, id, flags. */
+#define WRITE_SHIFT 49
+
 static inline uint32_t len_of(uint64_t w)
 {
 	return (uint32_t)w;
@@ -79,7 +81,7 @@ static inline bool usual_of(const uint64_t d[6], struct blk_usual *u)
 		     (flags_of(d[5]) & judged) != VIRTQ_DESC_F_WRITE))
 		return false;
 	*u = (struct blk_usual){ { d[0] }, { d[2] }, { d[4] }, len_of(d[3]),
-				 flags_of(d[3]) & VIRTQ_DESC_F_WRITE };
+				 (uint32_t)(d[3] >> WRITE_SHIFT) & 1 };
 	return true;
 }
 

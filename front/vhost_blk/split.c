@@ -47,7 +47,8 @@ bool split_has_work(const struct vq *q)
 }
 
 /* The second word of a descriptor: length, flags, next. */
-#define WORD(len, flags) ((uint64_t)(len) | (uint64_t)(flags) << 32)
+#define WORD(len, flags, next) ((uint64_t)(len) | (uint64_t)(flags) << 32 | (uint64_t)(next) << 48)
+#define WRITE_SHIFT 33
 
 static inline uint32_t len_of(uint64_t w)
 {
@@ -64,17 +65,37 @@ static inline uint16_t next_of(uint64_t w)
 	return (uint16_t)(w >> 48);
 }
 
-/* Whether the descriptors in @d are the usual three. What leads from one to the next is the
- * caller's to check. */
-static inline bool usual_of(const uint64_t d[6], struct blk_usual *u)
+/* A word without its next, to be compared with another such. */
+static inline uint64_t but_next(uint64_t w)
 {
-	/* shifted left, a word is its length and flags without next */
-	if (unlikely(d[1] << 16 != WORD(BLK_HDR_B, VIRTQ_DESC_F_NEXT) << 16 ||
-		     (flags_of(d[3]) & ~VIRTQ_DESC_F_WRITE) != VIRTQ_DESC_F_NEXT ||
-		     d[5] << 16 != WORD(1, VIRTQ_DESC_F_WRITE) << 16))
+	return w << 16;
+}
+
+/* The usual three, one behind the other in an indirect table. Return: false: something else. */
+static inline bool read_table(const uint8_t *table, uint64_t d[6])
+{
+	read_once_16(table, d);
+	read_once_16(table + 16, d + 2);
+	read_once_16(table + 32, d + 4);
+	return likely(d[1] == WORD(BLK_HDR_B, VIRTQ_DESC_F_NEXT, 1) &&
+		      (d[3] >> 32 & ~(uint64_t)VIRTQ_DESC_F_WRITE) ==
+			      WORD(0, VIRTQ_DESC_F_NEXT, 2) >> 32);
+}
+
+/* The usual three, linked in the ring; the first has been read. Return: false: something else. */
+static inline bool read_links(const struct vq *q, uint64_t d[6])
+{
+	uint16_t next = next_of(d[1]);
+
+	if (unlikely(but_next(d[1]) != but_next(WORD(BLK_HDR_B, VIRTQ_DESC_F_NEXT, 0)) ||
+		     next >= q->size))
 		return false;
-	*u = (struct blk_usual){ { d[0] }, { d[2] }, { d[4] }, len_of(d[3]),
-				 d[3] >> 33 & 1 /* VIRTQ_DESC_F_WRITE */ };
+	read_once_16(&q->desc[next], d + 2);
+	next = next_of(d[3]);
+	if (unlikely((flags_of(d[3]) & ~VIRTQ_DESC_F_WRITE) != VIRTQ_DESC_F_NEXT ||
+		     next >= q->size))
+		return false;
+	read_once_16(&q->desc[next], d + 4);
 	return true;
 }
 
@@ -84,26 +105,21 @@ static inline bool fetch_usual(struct vq *q, uint16_t head, struct blk_usual *u)
 	uint64_t d[6];
 
 	read_once_16(&q->desc[head], d);
-	if (flags_of(d[1]) == VIRTQ_DESC_F_INDIRECT) {
+	if (but_next(d[1]) == but_next(WORD(3 * sizeof(*q->desc), VIRTQ_DESC_F_INDIRECT, 0))) {
 		const uint8_t *table;
 
-		if (unlikely(len_of(d[1]) != 3 * sizeof(struct virtq_desc) || !q->indirect ||
-			     !gview_run(&q->view, (gpa_t){ d[0] }, len_of(d[1]), &table)))
+		if (unlikely(!q->indirect ||
+			     !gview_run(&q->view, (gpa_t){ d[0] }, len_of(d[1]), &table) ||
+			     !read_table(table, d)))
 			return false;
-		read_once_16(table, d);
-		read_once_16(table + 16, d + 2);
-		read_once_16(table + 32, d + 4);
-		return next_of(d[1]) == 1 && next_of(d[3]) == 2 && usual_of(d, u);
+	} else if (!read_links(q, d)) {
+		return false;
 	}
-	uint16_t next = next_of(d[1]);
-	if (unlikely(next >= q->size))
+	if (unlikely(but_next(d[5]) != but_next(WORD(1, VIRTQ_DESC_F_WRITE, 0))))
 		return false;
-	read_once_16(&q->desc[next], d + 2);
-	next = next_of(d[3]);
-	if (unlikely(next >= q->size))
-		return false;
-	read_once_16(&q->desc[next], d + 4);
-	return usual_of(d, u);
+	*u = (struct blk_usual){ { d[0] }, { d[2] }, { d[4] }, len_of(d[3]),
+				 (uint32_t)(d[3] >> WRITE_SHIFT) & 1 };
+	return true;
 }
 
 /* Reads whatever chain begins at @head. Return: 0; -EINVAL with *ret_reason. */
@@ -156,60 +172,50 @@ static __attribute__((noinline)) int take_any(struct vq *q, struct req *r, struc
 	return err;
 }
 
-/* Takes the chain at @head. Return: the request; NULL with *ret_err: -EAGAIN, out of requests or
- * lists, it stays in the ring; otherwise the ring is broken. */
-static inline struct req *take_one(struct vq *q, uint16_t head, int *ret_err)
-{
-	struct slab *slab = &q->pe.poller->slab;
-	struct blk_tag tag = blk_tag(head, 0, 0, q->gen);
-	struct req *r = slab_get(slab);
-	struct blk_usual u;
-
-	if (unlikely(!r)) {
-		*ret_err = -EAGAIN;
-		return NULL;
-	}
-	if (unlikely(!fetch_usual(q, head, &u) || !blk_begin_usual(q, r, &u, tag))) {
-		*ret_err = take_any(q, r, tag);
-		if (*ret_err) {
-			slab_put(slab, r);
-			return NULL;
-		}
-	}
-	track_split_take(q, head);
-	return r;
-}
-
-/* Takes the @n chains whose heads are given. Return: how many; the rest stay in the ring. */
+/* Takes the @n chains whose heads are given into @reqs, which are fresh. Return: how many; the rest
+ * stay in the ring: *ret_err -EAGAIN, out of segment lists; otherwise the ring is broken. */
 static unsigned take(struct vq *q, const uint16_t *head, unsigned n, struct req **reqs, int *ret_err)
 {
+	struct vhost_user_region_split *track = q->track_split;
+	unsigned size = q->size;
+	struct blk_usual u;
+
 	for (unsigned i = 0; i < n; i++) {
-		if (unlikely(head[i] >= q->size)) {
+		struct blk_tag tag = blk_tag(head[i], 0, 0, q->gen);
+
+		if (unlikely(head[i] >= size)) {
 			vq_break(q, "head beyond the ring");
 			return i;
 		}
-		reqs[i] = take_one(q, head[i], ret_err);
-		if (unlikely(!reqs[i]))
-			return i;
+		if (unlikely(!fetch_usual(q, head[i], &u) ||
+			     !blk_begin_usual(q, reqs[i], &u, tag))) {
+			*ret_err = take_any(q, reqs[i], tag);
+			if (*ret_err)
+				return i;
+		}
+		if (likely(track))
+			track_split_take(q, track, head[i]);
 	}
 	return n;
 }
 
-/* What a predecessor had taken and not completed goes first. */
-static unsigned next_heads(struct vq *q, unsigned n, uint16_t *ret_head)
+/* The heads of the next @n chains; what a predecessor had taken and not completed goes first. */
+static void next_heads(struct vq *q, unsigned n, uint16_t *ret_head)
 {
+	const struct virtq_desc *desc = q->desc;
+	const le16 *ring = q->avail->ring;
+	unsigned at = q->avail_idx, mask = q->size - 1u;
+
 	if (unlikely(q->next_replay < q->nreplay)) {
-		n = min_u32(n, q->nreplay - q->next_replay);
 		memcpy(ret_head, q->replay + q->next_replay, n * sizeof(*ret_head));
-		return n;
+		return;
 	}
 	for (unsigned i = 0; i < n; i++) {
-		uint16_t at = (uint16_t)(q->avail_idx + i) & (uint16_t)(q->size - 1);
+		uint16_t head = le16toh(__atomic_load_n(&ring[at++ & mask], __ATOMIC_RELAXED));
 
-		ret_head[i] = le16toh(__atomic_load_n(&q->avail->ring[at], __ATOMIC_RELAXED));
-		__builtin_prefetch(&q->desc[ret_head[i]]); /* wherever that is: it cannot fault */
+		ret_head[i] = head;
+		__builtin_prefetch(&desc[head]); /* wherever that is: it cannot fault */
 	}
-	return n;
 }
 
 int split_turn(struct vq *q)
@@ -226,9 +232,15 @@ int split_turn(struct vq *q)
 		vq_break(q, "available index too far ahead");
 		return 0;
 	}
-	unsigned n = next_heads(q, min_u32(replaying ? UINT32_MAX : waiting, POLLER_BATCH), head);
+	struct slab *slab = &q->pe.poller->slab;
+	unsigned want = replaying ? q->nreplay - q->next_replay : waiting;
+	unsigned had = slab_get_many(slab, reqs, min_u32(want, POLLER_BATCH));
+	unsigned n = had;
+	next_heads(q, n, head);
 	poller_tick(q->pe.poller);
 	n = take(q, head, n, reqs, &err);
+	if (had > n)
+		slab_put_many(slab, reqs + n, had - n);
 	if (unlikely(replaying))
 		q->next_replay += n;
 	else
@@ -240,7 +252,7 @@ int split_turn(struct vq *q)
 		blk_submit(q, reqs, n);
 		return (int)n;
 	}
-	return err == -EAGAIN ? err : 0;
+	return err == -EAGAIN || !had ? -EAGAIN : 0;
 }
 
 void split_complete(struct req *const *reqs, unsigned n)
@@ -253,8 +265,8 @@ void split_complete(struct req *const *reqs, unsigned n)
 	if (unlikely(q->log || q->old_inflight))
 		blk_end_unusual(q, reqs, n);
 	for (unsigned i = 0; i < n; i++) {
-		struct req *r = reqs[i];
-		const struct blk_priv *b = blk_priv(r);
+		const struct req *r = reqs[i];
+		const struct blk_priv *b = blk_priv(reqs[i]);
 		uint16_t id = blk_tag_id(b->tag);
 
 		*b->status = blk_status(r->status);
@@ -264,8 +276,8 @@ void split_complete(struct req *const *reqs, unsigned n)
 		e->len = htole32(b->in_b);
 		track_split_push(q, id);
 		q->npushed++;
-		slab_put(slab, r);
 	}
+	slab_put_many(slab, reqs, n);
 	q->used_idx = at;
 	q->inflight -= n;
 	poller_dirty(q->pe.poller, &q->pe);

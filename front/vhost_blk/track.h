@@ -43,12 +43,8 @@ uint64_t track_region_len_b(bool packed, uint16_t size);
 int track_open(struct vq *q, void *at, uint32_t base);
 void track_close(struct vq *q);
 
-static inline void track_split_take(struct vq *q, uint16_t head)
+static inline void track_split_take(struct vq *q, struct vhost_user_region_split *t, uint16_t head)
 {
-	struct vhost_user_region_split *t = q->track_split;
-
-	if (!t)
-		return;
 	t->desc[head].counter = q->track_counter++;
 	track_order();
 	t->desc[head].inflight = 1;
@@ -75,8 +71,9 @@ static inline void track_split_publish(struct vq *q)
 	if (!t)
 		return;
 	track_order();
-	for (unsigned i = 0; i < q->npushed; i++)
-		t->desc[q->pushed[i]].inflight = 0;
+	const uint16_t *pushed = q->pushed, *end = pushed + q->npushed;
+	while (pushed < end)
+		t->desc[*pushed++].inflight = 0;
 	track_order();
 	t->used_idx = q->used_idx;
 }

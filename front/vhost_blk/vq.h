@@ -33,6 +33,9 @@ struct vchain {
 	struct vdesc d[VCHAIN_MAX];
 };
 
+/* The number of a memory table stands in the uppermost bits, where a request's tag has it. */
+#define VQ_GEN_STEP (1ull << 48)
+
 enum vq_notify { VQ_NOTIFY_OFF, VQ_NOTIFY_ON };
 
 struct vq {
@@ -61,7 +64,7 @@ struct vq {
 	bool packed, event_idx, indirect;
 	bool avail_wrap, used_wrap, published_wrap; /* packed */
 	bool write_through; /* a write completes only when durable */
-	uint8_t gen;	    /* of the memory table in use */
+	uint64_t gen;	    /* number of the memory table in use, in steps of VQ_GEN_STEP */
 	unsigned inflight;  /* taken and not pushed */
 	unsigned slots_inflight; /* packed: ring entries of them */
 	unsigned old_inflight;	 /* of them under a memory table that is no longer in use */
