@@ -53,6 +53,11 @@ static int ask_unlisten(void *arg, const char *path)
 	return link_unlisten(arg, path);
 }
 
+static int ask_unmake(void *arg)
+{
+	return link_unmake(arg);
+}
+
 static int ask_save(void *arg, const char *text, size_t len_b)
 {
 	return link_save(arg, text, len_b);
@@ -179,7 +184,8 @@ static int prepare(struct worker *w)
 {
 	static struct ctl_opener opener = { .open = ask_open,
 					    .listen = ask_listen,
-					    .unlisten = ask_unlisten };
+					    .unlisten = ask_unlisten,
+					    .unmake = ask_unmake };
 	int err = link_init(&w->link, w->opt->worker_link);
 
 	if (err)

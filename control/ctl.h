@@ -126,6 +126,7 @@ struct ctl_opener {
 	int (*open)(void *arg, const char *path, int flags, mode_t mode);
 	int (*listen)(void *arg, const char *path, mode_t mode, const char *group);
 	int (*unlisten)(void *arg, const char *path);
+	int (*unmake)(void *arg);
 };
 
 /* @opener stays the caller's and outlives its use; NULL: the direct one. Before any thread. */
@@ -135,6 +136,10 @@ void ctl_set_opener(const struct ctl_opener *opener);
  * what an error names. Error ids: not_found, denied, busy, open_failed. May block.
  * Return: fd, the caller's; -errno. */
 int ctl_open_path(const char *path, int flags, const char *param, struct ctl_error *err);
+
+/* Removes the file that ctl_open_path() has made last with O_CREAT | O_EXCL, if any: the command that
+ * it was for has failed. Does nothing once a state has been saved since. */
+void ctl_unmake(void);
 
 /* A listening Unix stream socket. @group may be NULL. Error ids: socket_in_use, path_too_long,
  * denied, no_group, listen_failed. ctl_unlisten() takes its file away and closes the keeper's copy;

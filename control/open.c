@@ -3,16 +3,31 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 
+static char made[4096]; /* by direct_open() */
+
 static int direct_open(void *arg, const char *path, int flags, mode_t mode)
 {
 	int fd = open(path, flags | O_CLOEXEC, mode);
 
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return -errno;
+	if (flags & O_EXCL)
+		snprintf(made, sizeof(made), "%s", path);
+	return fd;
+}
+
+static int direct_unmake(void *arg)
+{
+	int err = *made && unlink(made) ? -errno : 0;
+
+	*made = '\0';
+	return err;
 }
 
 static int direct_listen(void *arg, const char *path, mode_t mode, const char *group)
@@ -38,7 +53,8 @@ static int direct_unlisten(void *arg, const char *path)
 
 static const struct ctl_opener direct = { .open = direct_open,
 					  .listen = direct_listen,
-					  .unlisten = direct_unlisten };
+					  .unlisten = direct_unlisten,
+					  .unmake = direct_unmake };
 static const struct ctl_opener *opener = &direct;
 
 void ctl_set_opener(const struct ctl_opener *o)
@@ -105,6 +121,11 @@ int ctl_listen(const char *path, mode_t mode, const char *group, const char *par
 		return ctl_fail(err, fd, "listen_failed", param, "'%.110s': %s", path,
 				strerror(-fd));
 	}
+}
+
+void ctl_unmake(void)
+{
+	opener->unmake(opener->arg);
 }
 
 void ctl_unlisten(const char *path)

@@ -137,6 +137,7 @@ static int run_create(struct ctl *ctl, const json_t *params, json_t **ret, struc
 		}
 	}
 	if (code) {
+		ctl_unmake();
 		entry_free(e);
 		return code;
 	}

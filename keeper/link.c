@@ -123,6 +123,11 @@ int link_settled(struct link *l)
 	return ask_op(l, KEEPER_SETTLED);
 }
 
+int link_unmake(struct link *l)
+{
+	return ask_op(l, KEEPER_UNMAKE);
+}
+
 int link_taken(struct link *l)
 {
 	return ask_op(l, KEEPER_TAKEN);

@@ -25,6 +25,7 @@ int link_open(struct link *l, const char *path, int flags, mode_t mode);
 int link_listen(struct link *l, const char *path, mode_t mode, const char *group);
 /* Return: 0; -errno. */
 int link_unlisten(struct link *l, const char *path);
+int link_unmake(struct link *l);
 int link_save(struct link *l, const char *text, size_t len_b);
 int link_ready(struct link *l);
 int link_settled(struct link *l);

@@ -51,7 +51,30 @@ static int judge_medium(const struct office *o, const struct keeper_request *req
 	return store_owns(&o->store, fd) ? -EACCES : 0;
 }
 
-static int serve_open(const struct office *o, const struct keeper_request *req, int *ret_fd)
+static void remember_made(struct office *o, const char *path, int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return;
+	memcpy(o->made, path, strlen(path) + 1);
+	o->made_dev = st.st_dev;
+	o->made_ino = st.st_ino;
+}
+
+/* Removes no file but one that the worker itself has just made. */
+static int serve_unmake(struct office *o)
+{
+	struct stat st;
+	bool same = *o->made && !lstat(o->made, &st) && st.st_dev == o->made_dev &&
+		    st.st_ino == o->made_ino;
+	int err = same && !unlink(o->made) ? 0 : -ENOENT;
+
+	*o->made = '\0';
+	return err;
+}
+
+static int serve_open(struct office *o, const struct keeper_request *req, int *ret_fd)
 {
 	if (req->path[0] != '/' || req->flags & ~(uint32_t)OPEN_FLAGS)
 		return -EPROTO;
@@ -68,6 +91,8 @@ static int serve_open(const struct office *o, const struct keeper_request *req, 
 	/* io_uring fails, instead of waiting, on a file that is O_NONBLOCK. */
 	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK))
 		return -errno;
+	if (req->flags & O_EXCL)
+		remember_made(o, req->path, fd);
 	*ret_fd = fd_steal(&fd);
 	return 0;
 }
@@ -149,6 +174,15 @@ static int serve_unlisten(struct office *o, const struct keeper_request *req)
 	return 0;
 }
 
+static int serve_save(struct office *o, int fd)
+{
+	int err = store_save(&o->store, fd);
+
+	if (!err)
+		*o->made = '\0';
+	return err;
+}
+
 int office_serve(struct office *o, const struct keeper_request *req, int fd, int *ret_fd,
 		 bool *ret_close)
 {
@@ -165,8 +199,10 @@ int office_serve(struct office *o, const struct keeper_request *req, int fd, int
 		return serve_listen(o, req, ret_fd);
 	case KEEPER_UNLISTEN:
 		return serve_unlisten(o, req);
+	case KEEPER_UNMAKE:
+		return serve_unmake(o);
 	case KEEPER_SAVE:
-		return store_save(&o->store, fd);
+		return serve_save(o, fd);
 	case KEEPER_READY:
 	case KEEPER_TAKEN:
 		return 0; /* keeper.c acts on it */

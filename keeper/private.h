@@ -17,6 +17,10 @@ struct office {
 	struct store store;
 	struct list sockets; /* those that the worker asked for, kept for its successors */
 	unsigned nsocket;
+	/* The file that was made last for the worker, until a state is saved that may speak of it. */
+	char made[KEEPER_PATH_MAX];
+	dev_t made_dev;
+	ino_t made_ino;
 };
 
 /* @dir is created if missing (its parents too). Return: 0; -EBUSY: another has it; -errno. */

@@ -15,6 +15,7 @@
 
 enum keeper_op {
 	KEEPER_OPEN = 1, /* path, flags, mode -> a descriptor */
+	KEEPER_UNMAKE,	 /* remove the file that OPEN made last, if no SAVE has come since */
 	KEEPER_LISTEN,	 /* path, mode, group -> a descriptor */
 	KEEPER_UNLISTEN, /* path */
 	KEEPER_SAVE,	 /* with a memfd that holds the state */

@@ -69,6 +69,14 @@ static int open_path(const char *p, int flags)
 	return serve(request(KEEPER_OPEN, p, flags, 0600), -1);
 }
 
+static int memfd(const char *text)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_int_equal(fd_write_all(fd, text, strlen(text)), 0);
+	return fd;
+}
+
 static void opens_a_regular_file_that_blocks(void **state)
 {
 	int fd = open_path(at("disk"), O_RDWR | O_CREAT);
@@ -117,6 +125,31 @@ static void refuses_senseless_requests(void **state)
 	r = request(KEEPER_LISTEN, "/x", 0, 0600);
 	memset(r.group, 'x', sizeof(r.group));
 	assert_int_equal(serve(r, -1), -EPROTO);
+}
+
+static void removes_only_the_file_that_it_has_just_made(void **state)
+{
+	CLEANUP(fd_cleanup) int text = memfd("{}");
+	int fd = open_path(at("old"), O_RDWR | O_CREAT);
+
+	close(fd);
+	assert_int_equal(serve(request(KEEPER_UNMAKE, path, 0, 0), -1), -ENOENT);
+	close(open_path(at("new"), O_RDWR | O_CREAT | O_EXCL));
+	assert_int_equal(serve(request(KEEPER_UNMAKE, "", 0, 0), -1), -1);
+	assert_int_equal(access(at("new"), F_OK), -1);
+	assert_int_equal(access(at("old"), F_OK), 0);
+	assert_int_equal(serve(request(KEEPER_UNMAKE, "", 0, 0), -1), -ENOENT);
+	/* one that the state may speak of stays */
+	close(open_path(at("new"), O_RDWR | O_CREAT | O_EXCL));
+	assert_int_equal(serve(request(KEEPER_SAVE, "", 0, 0), text), -1);
+	assert_int_equal(serve(request(KEEPER_UNMAKE, "", 0, 0), -1), -ENOENT);
+	/* and so does another of its name */
+	close(open_path(at("third"), O_RDWR | O_CREAT | O_EXCL));
+	assert_int_equal(unlink(path), 0);
+	close(open_path(at("spare"), O_RDWR | O_CREAT));
+	close(open(at("third"), O_CREAT | O_WRONLY, 0600));
+	assert_int_equal(serve(request(KEEPER_UNMAKE, "", 0, 0), -1), -ENOENT);
+	assert_int_equal(access(at("third"), F_OK), 0);
 }
 
 static void keeps_a_socket_for_the_next_worker(void **state)
@@ -168,14 +201,6 @@ static void refuses_sockets_of_others(void **state)
 	assert_int_equal(access(at("s"), F_OK), -1);
 }
 
-static int memfd(const char *text)
-{
-	int fd = memfd_create("test", MFD_CLOEXEC);
-
-	assert_int_equal(fd_write_all(fd, text, strlen(text)), 0);
-	return fd;
-}
-
 static void saves_the_state_whole(void **state)
 {
 	CLEANUP(base_free) char *text = NULL;
@@ -223,6 +248,7 @@ int main(void)
 		IN_DIR(refuses_what_no_medium_is),
 		IN_DIR(refuses_its_own_files),
 		IN_DIR(refuses_senseless_requests),
+		IN_DIR(removes_only_the_file_that_it_has_just_made),
 		IN_DIR(keeps_a_socket_for_the_next_worker),
 		IN_DIR(sweeps_sockets_that_nobody_claimed),
 		IN_DIR(refuses_sockets_of_others),
