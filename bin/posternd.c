@@ -1,13 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* posternd: options, then one of its two processes. The keeper starts the worker from itself. */
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "base/fd.h"
 #include "bin/options.h"
 #include "bin/worker.h"
 #include "keeper/keeper.h"
 
+/* Otherwise a socket could become standard error, and log lines its messages. */
+static void fill_standard_fds(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	fd_close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	static struct options o;
+
+	fill_standard_fds();
 	int done = options_parse(argc, argv, &o);
 
 	if (done)
