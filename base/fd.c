@@ -249,7 +249,8 @@ ssize_t fd_recv(int sock, void *buf, size_t len, int *ret_fds, unsigned max_fd, 
 			fd_close(all[i]);
 		return -EMSGSIZE;
 	}
-	memcpy(ret_fds, all, nfd * sizeof(int));
+	if (nfd)
+		memcpy(ret_fds, all, nfd * sizeof(int));
 	*ret_nfd = nfd;
 	return n;
 }

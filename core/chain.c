@@ -6,6 +6,14 @@
  */
 #include "core/lane.h"
 
+/* From now on some request waits; the lane's timer goes on from there. */
+static void watch_deadline(struct lane *l)
+{
+	if (l->deadline_ticks)
+		poller_timer(l->poller, poller_now_ns(l->poller) +
+			     clock_ticks_to_ns(l->poller->scale, l->deadline_ticks));
+}
+
 /* Hands a batch to the medium. */
 static void submit(struct lane *l, struct req **reqs, unsigned n)
 {
@@ -15,9 +23,7 @@ static void submit(struct lane *l, struct req **reqs, unsigned n)
 	m->ops->submit(m, reqs, n);
 	if (m->inflight && !m->on_busy) {
 		poller_media_busy(l->poller, m);
-		if (l->deadline_ticks)
-			poller_timer(l->poller, poller_now_ns(l->poller) +
-				     clock_ticks_to_ns(l->poller->scale, l->deadline_ticks));
+		watch_deadline(l);
 	}
 }
 
@@ -68,6 +74,9 @@ void chain_submit(struct lane *l, struct req **reqs, unsigned n)
 		if (descend(l, r) && suits_medium(l, r))
 			go[k++] = r;
 	}
+	/* held ones are in flight too, though the medium may never become busy */
+	if (k < n)
+		watch_deadline(l);
 	if (k)
 		submit(l, go, k);
 }

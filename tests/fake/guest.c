@@ -327,6 +327,18 @@ const char *fake_broken(struct fake *g, unsigned i)
 	return fake_vq(g, i)->broken;
 }
 
+unsigned fake_requests_out(const struct poller *p)
+{
+	const struct slab *s = &p->slab;
+	size_t in = (size_t)(s->fresh_end - s->fresh);
+
+	for (const struct list *n = s->free; n; n = n->next)
+		in++;
+	for (unsigned i = s->used_chunks; i < s->nchunk; i++)
+		in += s->chunk[i].n;
+	return (unsigned)(s->mapped - in);
+}
+
 void *fake_alloc(struct fake *g, uint64_t len_b, uint64_t align_b)
 {
 	void *p = client_mem_alloc(&g->mem, len_b, align_b);

@@ -131,6 +131,9 @@ struct vq *fake_vq(struct fake *g, unsigned i);
 /* Why queue @i is broken, NULL: it is not. */
 const char *fake_broken(struct fake *g, unsigned i);
 
+/* Requests that a poller's slab has given out and not got back. */
+unsigned fake_requests_out(const struct poller *p);
+
 /* Guest memory. */
 void *fake_alloc(struct fake *g, uint64_t len_b, uint64_t align_b);
 uint64_t fake_gpa(const struct fake *g, const void *p);
