@@ -62,7 +62,9 @@ static int set_features(struct session *s, struct message *m)
 	/* only the dirty log may be turned on and off under running queues */
 	if (running && (f ^ s->features) & ~BIT(VHOST_F_LOG_ALL))
 		return -EPROTO;
+	pthread_mutex_lock(&s->f->lock);
 	s->features = f;
+	pthread_mutex_unlock(&s->f->lock);
 	session_set_log(s, s->log);
 	return 0;
 }
@@ -676,7 +678,8 @@ void message_config_changed(struct session *s)
 	struct vhost_user_hdr h = { .request = VHOST_USER_BACKEND_CONFIG_CHANGE_MSG,
 				    .flags = VHOST_USER_VERSION };
 
-	s->resize_pending = true;
+	/* relaxed: whoever asks wants to know how it is about now */
+	__atomic_store_n(&s->resize_pending, true, __ATOMIC_RELAXED);
 	if (s->backend_fd < 0)
 		return;
 	if (s->protocol & BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK))
@@ -684,7 +687,7 @@ void message_config_changed(struct session *s)
 	/* never waits: a front end that does not read its channel learns it on its next GET_CONFIG */
 	ssize_t n = send(s->backend_fd, &h, sizeof(h), MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (n == sizeof(h) && !(h.flags & VHOST_USER_NEED_REPLY))
-		s->resize_pending = false;
+		__atomic_store_n(&s->resize_pending, false, __ATOMIC_RELAXED);
 }
 
 void message_backend_reply(struct session *s)
@@ -703,5 +706,5 @@ void message_backend_reply(struct session *s)
 		return;
 	}
 	if (!r.code)
-		s->resize_pending = false;
+		__atomic_store_n(&s->resize_pending, false, __ATOMIC_RELAXED);
 }

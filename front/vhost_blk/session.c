@@ -103,7 +103,10 @@ static int start(struct session *s, struct session_queue *q)
 {
 	struct vhost_blk *f = s->f;
 	struct poller *p = f->poller[q->vq.index % f->conf.npoller];
+	/* under the lock: front_ops.info() reads what it fills in */
+	pthread_mutex_lock(&f->lock);
 	int err = prepare(s, q);
+	pthread_mutex_unlock(&f->lock);
 
 	if (err)
 		return err;
@@ -230,7 +233,9 @@ void session_set_log(struct session *s, struct dirty_log *log)
 {
 	struct dirty_log *old = s->log;
 
+	pthread_mutex_lock(&s->f->lock);
 	s->log = log;
+	pthread_mutex_unlock(&s->f->lock);
 	for (unsigned i = 0; i < FRONT_QUEUES_MAX; i++)
 		if (s->queue[i] && s->queue[i]->vq.running)
 			vq_set_log(&s->queue[i]->vq, has_feature(s, VHOST_F_LOG_ALL) ? log : NULL);

@@ -171,7 +171,7 @@ static void vhost_blk_info(struct front *front, struct front_info *ret_info)
 		ret_info->since_ns = s->since_ns;
 		ret_info->features = s->features;
 		ret_info->logging = s->log != NULL;
-		ret_info->resize_pending = s->resize_pending;
+		ret_info->resize_pending = __atomic_load_n(&s->resize_pending, __ATOMIC_RELAXED);
 	}
 	for (unsigned i = 0; s && i < FRONT_QUEUES_MAX; i++)
 		if (s->queue[i])
