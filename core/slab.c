@@ -69,7 +69,9 @@ int slab_reserve(struct slab *s, unsigned n)
 	unsigned left = s->mapped - s->reserved;
 
 	if (n > left) {
-		int err = add_chunk(s, (unsigned)max_u64(n - left, CHUNK_MIN));
+		/* growing by halves keeps the chunks few however many queues come */
+		uint64_t more = max_u64(max_u64(n - left, CHUNK_MIN), s->mapped / 2);
+		int err = add_chunk(s, (unsigned)more);
 
 		if (err)
 			return err;
