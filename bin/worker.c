@@ -17,6 +17,7 @@
 #include "control/server.h"
 #include "disk/disk_ctl.h"
 #include "disk/poller_ctl.h"
+#include "guest/fault.h"
 #include "keeper/link.h"
 #include "keeper/sandbox.h"
 
@@ -232,6 +233,8 @@ int worker_run(const struct options *o)
 	prctl(PR_SET_NAME, "postern-worker");
 	if (err)
 		log_error(NULL, "the worker cannot start: %s", strerror(-err));
+	if (!err)
+		err = fault_init();
 	if (!err)
 		err = take_hello(&w);
 	if (!err) {

@@ -9,6 +9,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "guest/fault.h"
+
 /* A segment's length has 32 bits; a longer run becomes several, cut where any medium can. */
 #define SEG_MAX_B (1u << 31)
 
@@ -55,6 +57,12 @@ int gregion_open(const struct gregion_desc *d, int fd, enum gmem_policy policy,
 		return err;
 	}
 	madvise(map, map_len_b, MADV_DONTDUMP);
+	err = fault_guard(map, map_len_b, page_b);
+	if (err) {
+		munmap(map, map_len_b);
+		free(g);
+		return err;
+	}
 	*g = (struct gregion){
 		.base_b = d->base_b, .len_b = d->len_b, .uaddr_b = d->uaddr_b,
 		.host = (uint8_t *)map + lead_b,
@@ -70,6 +78,7 @@ void gregion_put(struct gregion *g)
 {
 	if (!g || --g->refs)
 		return;
+	fault_unguard(g->map);
 	munmap(g->map, g->map_len_b);
 	free(g);
 }

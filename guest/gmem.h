@@ -55,7 +55,8 @@ enum gmem_policy { GMEM_SHARED_ONLY, GMEM_ANY };
 
 /* Maps a region of @fd. Ownership: @fd stays the caller's; the region starts with one
  * reference. Return: 0; -EINVAL: empty, or the addresses wrap; -ERANGE: beyond the end of the
- * file; -EMEDIUMTYPE: not shareable memory by @policy; -errno of mmap. */
+ * file; -EMEDIUMTYPE: not shareable memory by @policy; -ENOSPC: more mappings than can be guarded
+ * (guest/fault.h); -errno of mmap. */
 int gregion_open(const struct gregion_desc *d, int fd, enum gmem_policy policy,
 		 struct gregion **ret_region);
 /* Drops a reference; the last one unmaps. */

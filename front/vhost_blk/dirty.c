@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "guest/fault.h"
 #include "guest/gmem.h"
 
 int dirty_open(const struct vhost_user_log *d, int fd, struct dirty_log **ret_log)
@@ -30,6 +31,14 @@ int dirty_open(const struct vhost_user_log *d, int fd, struct dirty_log **ret_lo
 		free(l);
 		return err;
 	}
+	/* a hugepage's file has blocks of its size */
+	int err = fault_guard(l->map, l->map_len_b, st.st_blksize > (blksize_t)MIB ?
+						    (size_t)st.st_blksize : 4096);
+	if (err) {
+		munmap(l->map, l->map_len_b);
+		free(l);
+		return err;
+	}
 	*ret_log = l;
 	return 0;
 }
@@ -38,6 +47,7 @@ void dirty_close(struct dirty_log *l)
 {
 	if (!l)
 		return;
+	fault_unguard(l->map);
 	munmap(l->map, l->map_len_b);
 	free(l);
 }

@@ -3,10 +3,12 @@
 #include "tests/fake/guest.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "guest/fault.h"
 
 /* Hot-plugged memory: one region, mapped here too. */
 struct extra {
@@ -280,6 +282,33 @@ static void refuses_memory_that_is_an_ordinary_file(void **state)
 	fake_close(g);
 }
 
+/* A VMM that truncates what it shares, or whose file system is full, costs only itself. */
+static void outlives_a_vmm_that_truncates_its_memory(void **state)
+{
+	struct fake *g = fake_open(&(struct fake_conf){ .packed = fake_is_packed(state) });
+	struct extra e = extra_open(0);
+
+	assert_int_equal(fault_init(), 0);
+	assert_int_equal(add(g, &e), 0);
+	assert_int_equal(ftruncate(e.fd, 4096), 0);
+	/* nothing there any more, to read from or to write to */
+	struct fake_req w = put_at(g, VIRTIO_BLK_T_OUT, EXTRA_GPA(0) + 8192);
+	struct fake_req r = put_at(g, VIRTIO_BLK_T_IN, EXTRA_GPA(0) + EXTRA_B - 512);
+
+	assert_int_equal(*w.status, VIRTIO_BLK_S_OK);
+	assert_int_equal(g->medium->store[0], 0);
+	assert_int_equal(*r.status, VIRTIO_BLK_S_OK);
+	/* what is left is still the guest's */
+	memset(g->medium->store, 0x77, 512);
+	put_at(g, VIRTIO_BLK_T_IN, EXTRA_GPA(0));
+	assert_int_equal(e.host[0], 0x77);
+	fake_reap_all(g->q[0]);
+	fake_assert_alive(g, 0);
+	signal(SIGBUS, SIG_DFL);
+	extra_close(&e);
+	fake_close(g);
+}
+
 struct log {
 	int fd;
 	uint8_t *bits;
@@ -440,6 +469,7 @@ int main(void)
 		FAKE_BOTH(refuses_regions_that_make_no_sense),
 		FAKE_BOTH(breaks_on_buffer_that_goes_round_the_end),
 		FAKE_BOTH(refuses_memory_that_is_an_ordinary_file),
+		FAKE_BOTH(outlives_a_vmm_that_truncates_its_memory),
 		FAKE_BOTH(logs_the_pages_that_it_wrote),
 		FAKE_BOTH(logs_what_completes_after_the_log_came),
 		FAKE_BOTH(marks_nothing_beyond_the_log),
