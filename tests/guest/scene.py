@@ -19,6 +19,10 @@ from lab import LabError, fio_result
 MIB = 1 << 20
 
 
+class Skip(Exception):
+	"""This machine cannot show it; the text says why."""
+
+
 class Scene:
 	"""A lab, and whatever the functions hand on to the next."""
 
@@ -54,18 +58,23 @@ def count(guest, label, arguments):
 
 
 def play(name, *acts):
-	"""Runs the functions in order; after one has failed the others are not run, and fail too."""
+	"""Runs the functions in order; after one that failed or was skipped, so are the others."""
 	print(f"1..{len(acts)}", flush=True)
-	failed = None
+	failed = skipped = None
 	with lab_room.Lab("postern-test-") as lab:
 		scene = Scene(lab)
 		for number, act in enumerate(acts, 1):
 			begin = time.monotonic()
 			try:
+				if skipped:
+					raise Skip(skipped)
 				if failed:
 					raise LabError(f"not run, because {failed} failed")
 				act(scene)
 				print(f"ok {number} - {act.__name__}", flush=True)
+			except Skip as why:
+				skipped = str(why)
+				print(f"ok {number} - {act.__name__} # SKIP {why}", flush=True)
 			except Exception as err:
 				print(f"not ok {number} - {act.__name__}", flush=True)
 				text = str(err) if isinstance(err, LabError) else traceback.format_exc()
