@@ -90,7 +90,8 @@ static inline void lane_count(struct lane_stats *s, unsigned op, uint64_t ticks,
 
 /* The last thing that happens to requests of one lane and owner before their front: they leave
  * the lane. What neighbours have in common is counted once; @alike: taken together, all well. */
-static inline void lane_end_run(struct req *const *reqs, unsigned n, const bool alike)
+static inline __attribute__((always_inline)) void
+lane_end_run(struct req *const *reqs, unsigned n, const bool alike)
 {
 	const struct lane *l = reqs[0]->lane;
 	struct lane_stats *s = l->stats;

@@ -72,14 +72,12 @@ static inline void slab_put_many(struct slab *s, struct req *const *reqs, unsign
 {
 	struct req **top = s->free + s->nfree;
 
+	for (unsigned i = 0; unlikely(s->long_nfree < SLAB_LONG_LISTS) && i < n; i++)
+		if (reqs[i]->flags & REQ_F_LONG)
+			slab_long_put(s, reqs[i]);
 	s->nfree += n;
-	while (n--) {
-		struct req *r = reqs[n];
-
-		if (unlikely(r->flags & REQ_F_LONG))
-			slab_long_put(s, r);
-		*top++ = r;
-	}
+	while (n--)
+		*top++ = reqs[n];
 }
 
 static inline void slab_put(struct slab *s, struct req *r)

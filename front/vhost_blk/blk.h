@@ -79,13 +79,13 @@ static inline struct blk_priv *blk_priv(struct req *r)
 	return (struct blk_priv *)r->front;
 }
 
-static inline void blk_begin(struct vq *q, struct req *r, struct blk_tag tag)
+static inline void blk_begin(struct vq *q, struct req *r, struct blk_tag tag, uint64_t now_ticks)
 {
 	struct blk_priv *b = blk_priv(r);
 
 	r->lane = q->lane;
 	r->owner = &q->owner;
-	r->taken_ticks = q->pe.poller->now_ticks;
+	r->taken_ticks = now_ticks;
 	b->tag = tag;
 }
 
@@ -93,7 +93,7 @@ static inline void blk_begin(struct vq *q, struct req *r, struct blk_tag tag)
  * that the headers of a batch are on their way into the cache together. Return: false: not all of
  * it is in the region of the last one; blk_begin_any() knows more. */
 static inline bool blk_begin_usual(struct vq *q, struct req *r, const struct blk_usual *u,
-				   struct blk_tag tag)
+				   struct blk_tag tag, uint64_t now_ticks)
 {
 	struct blk_priv *b = blk_priv(r);
 	struct gregion *g = q->view.last;
@@ -111,7 +111,7 @@ static inline bool blk_begin_usual(struct vq *q, struct req *r, const struct blk
 	b->status = gregion_host(g, u->status);
 	b->in_b = (u->data_b & -u->in) + 1;
 	b->data = BLK_OUT - u->in;
-	blk_begin(q, r, tag);
+	blk_begin(q, r, tag, now_ticks);
 	return true;
 }
 

@@ -12,14 +12,16 @@ static uint16_t flags_now(const struct vq *q, unsigned i)
 }
 
 /* 2.8.1: available when AVAIL is the wrap counter and USED is not. */
-static bool is_available(uint16_t flags, bool wrap)
+#define STATE_FLAGS (VIRTQ_DESC_F_AVAIL | VIRTQ_DESC_F_USED)
+
+static uint16_t available_on(bool wrap)
 {
-	return !!(flags & VIRTQ_DESC_F_AVAIL) == wrap && !!(flags & VIRTQ_DESC_F_USED) != wrap;
+	return wrap ? VIRTQ_DESC_F_AVAIL : VIRTQ_DESC_F_USED;
 }
 
 bool packed_has_work(const struct vq *q)
 {
-	return is_available(flags_now(q, q->avail_idx), q->avail_wrap);
+	return (flags_now(q, q->avail_idx) & STATE_FLAGS) == available_on(q->avail_wrap);
 }
 
 void packed_notify(struct vq *q, enum vq_notify notify)
@@ -40,7 +42,11 @@ void packed_notify(struct vq *q, enum vq_notify notify)
 }
 
 /* The second word of a descriptor: length, id, flags. */
+#define WORD(len, flags) ((uint64_t)(len) | (uint64_t)(flags) << 48)
 #define WRITE_SHIFT 49
+/* What of it tells whether a descriptor is the expected one. */
+#define IN_RING WORD(UINT32_MAX, UINT16_MAX & ~(STATE_FLAGS | VIRTQ_DESC_F_WRITE))
+#define IN_TABLE WORD(UINT32_MAX, VIRTQ_DESC_F_WRITE | VIRTQ_DESC_F_INDIRECT) /* 2.8.8: not NEXT */
 
 static inline uint32_t len_of(uint64_t w)
 {
@@ -71,43 +77,38 @@ static inline void step(const struct vq *q, struct place *at)
 	}
 }
 
-/* Whether the descriptors in @d, of an indirect table, are the usual three. */
-static inline bool usual_of(const uint64_t d[6], struct blk_usual *u)
+/* Reads the usual three from an indirect table; Linux makes all its requests so where it may.
+ * Return: false: something else. */
+static inline bool read_table(const uint8_t *table, struct blk_usual *u)
 {
-	const uint16_t judged = VIRTQ_DESC_F_WRITE | VIRTQ_DESC_F_INDIRECT; /* 2.8.8: not NEXT */
+	uint64_t d[6];
 
-	if (unlikely(len_of(d[1]) != BLK_HDR_B || flags_of(d[1]) & judged ||
-		     flags_of(d[3]) & VIRTQ_DESC_F_INDIRECT || len_of(d[5]) != 1 ||
-		     (flags_of(d[5]) & judged) != VIRTQ_DESC_F_WRITE))
+	read_once_16(table, d);
+	read_once_16(table + 16, d + 2);
+	read_once_16(table + 32, d + 4);
+	if (unlikely((d[1] & IN_TABLE) != WORD(BLK_HDR_B, 0) ||
+		     d[3] & WORD(0, VIRTQ_DESC_F_INDIRECT) ||
+		     (d[5] & IN_TABLE) != WORD(1, VIRTQ_DESC_F_WRITE)))
 		return false;
 	*u = (struct blk_usual){ { d[0] }, { d[2] }, { d[4] }, len_of(d[3]),
 				 (uint32_t)(d[3] >> WRITE_SHIFT) & 1 };
 	return true;
 }
 
-/* Reads the chain at *@at if it is the usual one, in an indirect table; the driver of Linux makes
- * all of its requests so where it may. Return: false: it may be anything, *@at is as it was. */
-static inline bool fetch_usual(struct vq *q, struct place *at, struct blk_usual *u,
-			       struct blk_tag *ret_tag)
+/* Takes the one-descriptor chain in @w if it is a usual request. Return: false: it may be anything. */
+static inline bool take_usual(struct vq *q, struct req *r, const uint64_t w[2])
 {
-	uint64_t w[2], d[6];
-
-	read_once_16(&q->pdesc[at->idx], w);
 	const uint8_t *table;
-	uint16_t flags = flags_of(w[1]);
-	if (unlikely(!(flags & VIRTQ_DESC_F_INDIRECT) || flags & VIRTQ_DESC_F_NEXT ||
-		     len_of(w[1]) != 3 * sizeof(struct virtq_packed_desc) || !q->indirect ||
-		     q->slots_inflight == q->size ||
-		     !gview_run(&q->view, (gpa_t){ w[0] }, len_of(w[1]), &table)))
+	struct blk_usual u;
+
+	if (unlikely((w[1] & IN_RING) != WORD(3 * sizeof(*q->pdesc), VIRTQ_DESC_F_INDIRECT) ||
+		     !q->indirect || q->slots_inflight == q->size ||
+		     !gview_run(&q->view, (gpa_t){ w[0] }, len_of(w[1]), &table) ||
+		     !read_table(table, &u)))
 		return false;
-	read_once_16(table, d);
-	read_once_16(table + 16, d + 2);
-	read_once_16(table + 32, d + 4);
-	if (unlikely(!usual_of(d, u)))
-		return false;
-	*ret_tag = blk_tag(id_of(w[1]), 1, track_packed_desc(q, 0, w), q->gen);
-	step(q, at);
-	return true;
+	uint16_t track = track_packed_desc(q, 0, w);
+	return blk_begin_usual(q, r, &u, blk_tag(id_of(w[1]), 1, track, q->gen),
+			       q->pe.poller->now_ticks);
 }
 
 /* Reads whatever chain begins at *@at and moves *@at behind it. Return: 0; -EINVAL with
@@ -148,83 +149,115 @@ static int fetch_any(struct vq *q, struct place *at, struct vchain *c, struct bl
 	return 0;
 }
 
-/* Takes a chain that is not usual, or that a predecessor left. Return: 0; -EAGAIN; -EINVAL, -EFAULT:
- * the ring is broken now. */
-static __attribute__((noinline)) int take_any(struct vq *q, struct req *r, struct place *at,
-					      struct blk_tag *tag)
+/* Takes the chain at q->avail_idx, whatever it is, or that a predecessor left. Return: 0; -EAGAIN;
+ * -EINVAL, -EFAULT: the ring is broken now. */
+static __attribute__((noinline)) int take_any(struct vq *q, struct req *r, bool replay)
 {
-	bool replaying = q->next_replay < q->nreplay;
+	struct place at = { q->avail_idx, q->avail_wrap };
 	const char *reason;
+	struct blk_tag tag;
 	struct vchain c;
-	int err = replaying ? track_packed_replay(q, &c, tag, &reason) :
-			      fetch_any(q, at, &c, tag, &reason);
+	int err = replay ? track_packed_replay(q, &c, &tag, &reason) :
+			   fetch_any(q, &at, &c, &tag, &reason);
 
 	if (!err) {
-		err = blk_begin_any(q, r, &c, *tag);
+		err = blk_begin_any(q, r, &c, tag);
 		reason = "address outside memory";
 	}
 	if (err && err != -EAGAIN)
 		vq_break(q, reason);
-	if (!err && replaying)
-		q->next_replay++;
-	return err;
-}
-
-/* Takes the next chain. Return: the request; NULL with *ret_err: -EAGAIN, out of requests or lists,
- * it stays in the ring; otherwise the ring is broken. */
-static inline struct req *take_one(struct vq *q, int *ret_err)
-{
-	struct slab *slab = &q->pe.poller->slab;
-	struct place at = { q->avail_idx, q->avail_wrap };
-	struct blk_tag tag = { 0 };
-	struct req *r = slab_get(slab);
-	struct blk_usual u;
-	bool replaying = q->next_replay < q->nreplay;
-
-	if (unlikely(!r)) {
-		*ret_err = -EAGAIN;
-		return NULL;
-	}
-	if (unlikely(replaying || !fetch_usual(q, &at, &u, &tag) ||
-		     !blk_begin_usual(q, r, &u, tag))) {
-		at = (struct place){ q->avail_idx, q->avail_wrap };
-		*ret_err = take_any(q, r, &at, &tag);
-		if (*ret_err) {
-			slab_put(slab, r);
-			return NULL;
-		}
-	}
+	if (err)
+		return err;
 	q->slots_inflight += blk_tag_slots(tag);
 	q->avail_idx = at.idx;
 	q->avail_wrap = at.wrap;
-	if (likely(!replaying))
+	if (replay)
+		q->next_replay++;
+	else
 		track_packed_take(q, blk_tag_track(tag), blk_tag_slots(tag));
-	return r;
+	return 0;
+}
+
+/* Takes the chain at q->avail_idx, whose first descriptor has been read. Return: as take_any(). */
+static inline int take(struct vq *q, struct req *r, const uint64_t w[2])
+{
+	if (unlikely(!take_usual(q, r, w)))
+		return take_any(q, r, false);
+	q->slots_inflight++;
+	struct place at = { q->avail_idx, q->avail_wrap };
+	step(q, &at);
+	q->avail_idx = at.idx;
+	q->avail_wrap = at.wrap;
+	track_packed_take(q, blk_tag_track(blk_priv(r)->tag), 1);
+	return 0;
+}
+
+/* Reads the descriptors that are available one behind another, and has what they point to brought
+ * into the cache. They may be parts of longer chains. Return: how many, at most POLLER_BATCH. */
+static unsigned look_ahead(struct vq *q, uint64_t (*ret_w)[2])
+{
+	struct place at = { q->avail_idx, q->avail_wrap };
+	const struct gregion *g = q->view.last;
+	unsigned n = 0;
+
+	while (n < POLLER_BATCH && (flags_now(q, at.idx) & STATE_FLAGS) == available_on(at.wrap)) {
+		read_once_16(&q->pdesc[at.idx], ret_w[n]);
+		__builtin_prefetch(gregion_host(g, (gpa_t){ ret_w[n][0] }));
+		step(q, &at);
+		n++;
+	}
+	return n;
+}
+
+/* Takes the chains that begin in the @n descriptors @w. Return: how many requests. */
+static unsigned take_many(struct vq *q, uint64_t (*w)[2], unsigned n, struct req **reqs, int *ret_err)
+{
+	unsigned taken = 0;
+
+	for (unsigned at = 0; at < n; taken++) {
+		*ret_err = take(q, reqs[taken], w[at]);
+		if (unlikely(*ret_err))
+			break;
+		at += blk_tag_slots(blk_priv(reqs[taken])->tag);
+	}
+	return taken;
+}
+
+/* Takes @n chains that a predecessor left. Return: how many requests. */
+static unsigned replay_many(struct vq *q, unsigned n, struct req **reqs, int *ret_err)
+{
+	for (unsigned i = 0; i < n; i++) {
+		*ret_err = take_any(q, reqs[i], true);
+		if (*ret_err)
+			return i;
+	}
+	return n;
 }
 
 int packed_turn(struct vq *q)
 {
+	bool replay = q->next_replay < q->nreplay;
+	struct slab *slab = &q->pe.poller->slab;
 	struct req *reqs[POLLER_BATCH];
-	bool replaying = q->next_replay < q->nreplay;
-	unsigned n = 0;
+	uint64_t w[POLLER_BATCH][2];
 	int err = 0;
 
-	if (likely(!replaying && !packed_has_work(q)))
+	if (likely(!replay && !packed_has_work(q)))
 		return 0;
 	poller_tick(q->pe.poller);
-	do {
-		reqs[n] = take_one(q, &err);
-		if (unlikely(!reqs[n]))
-			break;
-		n++;
-	} while (n < POLLER_BATCH &&
-		 (unlikely(replaying) ? q->next_replay < q->nreplay : packed_has_work(q)));
+	unsigned want = unlikely(replay) ? min_u32(q->nreplay - q->next_replay, POLLER_BATCH) :
+					   look_ahead(q, w);
+	unsigned had = slab_get_many(slab, reqs, want);
+	unsigned n = unlikely(replay) ? replay_many(q, had, reqs, &err) :
+					take_many(q, w, had, reqs, &err);
+	if (had > n)
+		slab_put_many(slab, reqs + n, had - n);
 	if (likely(n)) {
 		stat_add(&q->taken, n);
 		blk_submit(q, reqs, n);
 		return (int)n;
 	}
-	return err == -EAGAIN ? err : 0;
+	return err == -EAGAIN || !had ? -EAGAIN : 0;
 }
 
 /* 2.8.1: used when AVAIL and USED are both the wrap counter. Something was written: the status. */
@@ -235,18 +268,17 @@ static uint16_t used_flags(const struct vq *q)
 						 VIRTQ_DESC_F_WRITE));
 }
 
-static void push(struct vq *q, struct blk_tag tag, uint32_t in_b)
+static inline void push(struct vq *q, struct blk_tag tag, uint32_t in_b)
 {
 	struct virtq_packed_desc *d = &q->pdesc[q->used_idx];
 	uint16_t slots = blk_tag_slots(tag);
 	uint16_t flags = used_flags(q);
 
-	track_packed_push(q, blk_tag_track(tag), slots);
 	d->id = htole16(blk_tag_id(tag));
 	d->len = htole32(in_b);
 	/* The driver looks at the first of a batch first, so its flags are stored last, by
 	 * packed_publish(). release: flags behind id and length. */
-	if (q->npushed++)
+	if (q->npushed)
 		__atomic_store_n(&d->flags, flags, __ATOMIC_RELEASE);
 	else
 		q->first_flags = flags;
@@ -256,23 +288,23 @@ static void push(struct vq *q, struct blk_tag tag, uint32_t in_b)
 		q->used_idx = (uint16_t)(q->used_idx - q->size);
 		q->used_wrap = !q->used_wrap;
 	}
+	track_packed_push(q, blk_tag_track(tag));
+	q->npushed++;
 }
 
 void packed_complete(struct req *const *reqs, unsigned n)
 {
 	struct vq *q = blk_queue(reqs[0]);
-	struct slab *slab = &q->pe.poller->slab;
 
 	if (unlikely(q->log || q->old_inflight))
 		blk_end_unusual(q, reqs, n);
 	for (unsigned i = 0; i < n; i++) {
-		struct req *r = reqs[i];
-		const struct blk_priv *b = blk_priv(r);
+		const struct blk_priv *b = blk_priv(reqs[i]);
 
-		*b->status = blk_status(r->status);
+		*b->status = blk_status(reqs[i]->status);
 		push(q, b->tag, b->in_b);
-		slab_put(slab, r);
 	}
+	slab_put_many(&q->pe.poller->slab, reqs, n);
 	q->inflight -= n;
 	poller_dirty(q->pe.poller, &q->pe);
 }

@@ -43,20 +43,16 @@ uint64_t track_region_len_b(bool packed, uint16_t size);
 int track_open(struct vq *q, void *at, uint32_t base);
 void track_close(struct vq *q);
 
-static inline void track_split_take(struct vq *q, struct vhost_user_region_split *t, uint16_t head)
+static inline void track_split_take(struct vhost_user_region_split *t, uint16_t head,
+				    uint64_t counter)
 {
-	t->desc[head].counter = q->track_counter++;
+	t->desc[head].counter = counter;
 	track_order();
 	t->desc[head].inflight = 1;
 }
 
-static inline void track_split_push(struct vq *q, uint16_t head)
+static inline void track_split_push(struct vhost_user_region_split *t, uint16_t head)
 {
-	struct vhost_user_region_split *t = q->track_split;
-
-	if (!t)
-		return;
-	q->pushed[q->npushed] = head;
 	t->desc[head].next = t->last_batch_head;
 	t->last_batch_head = head;
 	track_order();
@@ -72,6 +68,7 @@ static inline void track_split_publish(struct vq *q)
 		return;
 	track_order();
 	const uint16_t *pushed = q->pushed, *end = pushed + q->npushed;
+#pragma GCC unroll 4
 	while (pushed < end)
 		t->desc[*pushed++].inflight = 0;
 	track_order();
@@ -90,10 +87,10 @@ static inline uint16_t track_packed_desc(struct vq *q, unsigned n, const uint64_
 	uint16_t at = track_bounded(q, n ? q->track_next : track_once(&t->free_head));
 	struct vhost_user_desc_packed *d = &t->desc[at];
 
+	/* id, flags and len lie in this order here, len, id and flags in the ring */
+	uint64_t turned = w[1] >> 32 | w[1] << 32;
+	memcpy(&d->id, &turned, sizeof(turned));
 	d->addr = w[0];
-	d->len = (uint32_t)w[1];
-	d->id = (uint16_t)(w[1] >> 32);
-	d->flags = (uint16_t)(w[1] >> 48);
 	q->track_last = at;
 	q->track_next = track_once(&d->next);
 	return at;
@@ -120,7 +117,8 @@ static inline void track_packed_take(struct vq *q, uint16_t head, uint16_t slots
 	t->old_free_head = q->track_next;
 }
 
-static inline void track_packed_push(struct vq *q, uint16_t head, uint16_t slots)
+/* After the used index has been moved on. */
+static inline void track_packed_push(struct vq *q, uint16_t head)
 {
 	struct vhost_user_region_packed *t = q->track_packed;
 
@@ -129,9 +127,8 @@ static inline void track_packed_push(struct vq *q, uint16_t head, uint16_t slots
 	q->pushed[q->npushed] = head;
 	t->desc[track_bounded(q, track_once(&t->desc[head].last))].next = t->free_head;
 	t->free_head = head;
-	bool wraps = q->used_idx + slots >= q->size;
-	t->used_idx = (uint16_t)(q->used_idx + slots - (wraps ? q->size : 0));
-	t->used_wrap_counter = q->used_wrap ^ wraps;
+	t->used_idx = q->used_idx;
+	t->used_wrap_counter = q->used_wrap;
 	track_order();
 }
 
@@ -142,8 +139,9 @@ static inline void track_packed_publish(struct vq *q)
 	if (!t)
 		return;
 	track_order();
-	for (unsigned i = 0; i < q->npushed; i++)
-		t->desc[q->pushed[i]].inflight = 0;
+	const uint16_t *pushed = q->pushed, *end = pushed + q->npushed;
+	while (pushed < end)
+		t->desc[*pushed++].inflight = 0;
 	track_order();
 	t->old_free_head = t->free_head;
 	t->old_used_idx = t->used_idx;
