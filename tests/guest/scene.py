@@ -14,7 +14,7 @@ import traceback
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "vm"))
 import lab as lab_room
-from lab import LabError, fio_result
+from lab import LabError, POSTERN, fio_result
 
 MIB = 1 << 20
 
