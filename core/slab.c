@@ -23,7 +23,9 @@ int slab_init(struct slab *s)
 {
 	*s = (struct slab){ 0 };
 	s->long_list = map_lazily(long_lists_len_b());
-	if (!s->long_list)
+	/* never NULL, so that its top can be spoken of before there is a request */
+	s->free = malloc(sizeof(*s->free));
+	if (!s->long_list || !s->free)
 		return -ENOMEM;
 	/* descending, so that the first handed out is the first in memory */
 	for (unsigned i = 0; i < SLAB_LONG_LISTS; i++)
