@@ -246,6 +246,11 @@ static void gives_back_short_header(void **state)
 				 fake_in(g, r.status, 1) };
 
 	assert_answered(g, d, 3, r.status, VIRTIO_BLK_S_IOERR);
+	/* nor one that would do without the missing byte */
+	struct fake_req flush = fake_req(g, VIRTIO_BLK_T_FLUSH, 0, 0);
+	struct fake_desc f[] = { fake_out(g, flush.hdr, 15), fake_in(g, flush.status, 1) };
+
+	assert_answered(g, f, 2, flush.status, VIRTIO_BLK_S_IOERR);
 	fake_close(g);
 }
 
@@ -258,6 +263,12 @@ static void gives_back_chain_without_status(void **state)
 	assert_answered(g, d, 2, NULL, 0);
 	assert_int_equal(g->medium->seen[0].op, REQ_READ); /* of assert_alive: nothing was written */
 	assert_int_equal(fake_vq(g, 0)->refused, 1);
+	/* not even done without telling */
+	struct fake_req flush = fake_req(g, VIRTIO_BLK_T_FLUSH, 0, 0);
+	struct fake_desc f[] = { fake_out(g, flush.hdr, 16) };
+
+	assert_answered(g, f, 1, NULL, 0);
+	assert_int_equal(fake_vq(g, 0)->refused, 2);
 	fake_close(g);
 }
 
@@ -303,6 +314,8 @@ static void refuses_data_in_both_directions(void **state)
 				 fake_in(g, r.data, 512), fake_in(g, r.status, 1) };
 
 	assert_answered(g, d, 4, r.status, VIRTIO_BLK_S_IOERR);
+	r.hdr->type = htole32(VIRTIO_BLK_T_IN);
+	assert_answered(g, d, 4, r.status, VIRTIO_BLK_S_IOERR);
 	fake_close(g);
 }
 
@@ -312,8 +325,11 @@ static void refuses_readable_descriptor_behind_writable(void **state)
 	struct fake_req r = fake_req(g, VIRTIO_BLK_T_IN, 0, 512);
 	struct fake_desc d[] = { fake_in(g, r.data, 512), fake_out(g, r.hdr, 16),
 				 fake_in(g, r.status, 1) };
+	struct fake_desc late[] = { fake_out(g, r.hdr, 16), fake_in(g, r.data, 512),
+				    fake_out(g, r.hdr, 0), fake_in(g, r.status, 1) };
 
 	assert_answered(g, d, 3, r.status, VIRTIO_BLK_S_IOERR);
+	assert_answered(g, late, 4, r.status, VIRTIO_BLK_S_IOERR);
 	fake_close(g);
 }
 

@@ -257,10 +257,10 @@ static void refuses_ring_larger_than_its_region(void **state)
 static void finishes_replay_before_it_tells_its_base(void **state)
 {
 	bool packed = fake_is_packed(state);
-	struct fake *g = fake_open_disk(&(struct fake_conf){ .packed = packed, .size = 128 });
-	struct fake_req r[50];
-	uint64_t counter[50];
-	uint16_t head[50];
+	struct fake *g = fake_open_disk(&(struct fake_conf){ .packed = packed, .size = 256 });
+	struct fake_req r[100];
+	uint64_t counter[100];
+	uint16_t head[100];
 
 	fake_connect(g);
 	fake_negotiate(g);
@@ -269,7 +269,7 @@ static void finishes_replay_before_it_tells_its_base(void **state)
 	fake_queue(g, 0);
 	union region *t = mmap(NULL, g->track.mmap_size_b, PROT_READ | PROT_WRITE, MAP_SHARED,
 			       g->track_fd, 0);
-	for (unsigned i = 0; i < 50; i++) {
+	for (unsigned i = 0; i < 100; i++) {
 		r[i] = fake_req(g, VIRTIO_BLK_T_FLUSH, 0, 0);
 		fake_put_req(g->q[0], &r[i]);
 		head[i] = r[i].id;
@@ -277,20 +277,20 @@ static void finishes_replay_before_it_tells_its_base(void **state)
 	}
 	fake_publish(g->q[0]);
 	if (packed) {
-		fill_packed(g, &t->packed, r, counter, 50);
-		for (uint16_t i = 100; i < 128; i++)
+		fill_packed(g, &t->packed, r, counter, 100);
+		for (uint16_t i = 200; i < 256; i++)
 			t->packed.desc[i].next = (uint16_t)(i + 1);
-		t->packed.desc_num = 128;
+		t->packed.desc_num = 256;
 	} else {
-		fill_split(&t->split, head, counter, 50);
-		t->split.desc_num = 128;
+		fill_split(&t->split, head, counter, 100);
+		t->split.desc_num = 256;
 	}
 	assert_int_equal(start(g), 0);
 	g->medium->when = SCRIPT_POLL;
 	uint32_t base = fake_stop(g, 0);
 
-	assert_int_equal(fake_reap_all(g->q[0]), 50);
-	assert_int_equal(base, packed ? 100u | 0x8000u | (100u | 0x8000u) << 16 : 50);
+	assert_int_equal(fake_reap_all(g->q[0]), 100);
+	assert_int_equal(base, packed ? 200u | 0x8000u | (200u | 0x8000u) << 16 : 100);
 	close_idle(g, t);
 }
 

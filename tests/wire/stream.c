@@ -150,6 +150,21 @@ static void refuses_descriptors_without_end(void **state)
 	fake_close(g);
 }
 
+/* They may travel with any byte of a message. */
+static void counts_descriptors_that_come_with_the_payload(void **state)
+{
+	struct fake *g = wire_ready();
+	struct vhost_user_hdr h = { VHOST_USER_SET_FEATURES, VHOST_USER_VERSION, 8 };
+	int fd = eventfd(0, EFD_CLOEXEC);
+
+	assert_int_equal(send(g->sock, &h, sizeof(h), 0), sizeof(h));
+	assert_int_equal(fd_send(g->sock, &g->features, 8, &fd, 1), 0);
+	assert_int_equal(fake_handle(g), -EPROTO);
+	assert_non_null(strstr(g->why, "too many descriptors"));
+	fd_close(fd);
+	fake_close(g);
+}
+
 /* A reply nobody asked for, or a flag nobody knows, is not an error. */
 static void passes_over_flags_it_does_not_know(void **state)
 {
@@ -204,6 +219,7 @@ int main(void)
 		cmocka_unit_test(notices_the_end_in_the_middle_of_a_message),
 		cmocka_unit_test(keeps_no_descriptor_of_half_a_message),
 		cmocka_unit_test(refuses_descriptors_without_end),
+		cmocka_unit_test(counts_descriptors_that_come_with_the_payload),
 		cmocka_unit_test(passes_over_flags_it_does_not_know),
 		cmocka_unit_test(acknowledges_only_where_negotiated),
 		cmocka_unit_test(tells_of_failure_or_closes),
