@@ -8,6 +8,7 @@ help:
 	@echo 'make soak    the fuzzers and the guest tests for hours'
 	@echo 'make fuzz    the fuzzers for minutes'
 	@echo 'make mutate  break each rule in turn; a test has to notice'
+	@echo 'make coverage  lines of the path that no test reaches, against tests/coverage.md'
 	@echo 'make clean   remove what was built'
 
 run:
@@ -34,7 +35,11 @@ mutate:
 	@setup/install run check
 	@tests/mutate/run
 
+coverage:
+	@setup/install run check
+	@tests/coverage
+
 clean:
 	rm -rf build build-*
 
-.PHONY: help run check bench soak fuzz mutate clean
+.PHONY: help run check bench soak fuzz mutate coverage clean

@@ -270,6 +270,16 @@ static void copies_a_long_request_in_pieces(void **state)
 	assert_int_equal(c.s->nseen, 2);
 	assert_memory_equal(c.s->store + 512, big + 1, sizeof(big) - 1);
 	assert_int_equal(c.b.lane->stats->copied_b, sizeof(big) - 1);
+	/* the same in two segments, the second piece all in the second one */
+	struct req *r = bed_req(&c.b, &q, REQ_WRITE, 512, sizeof(big) - 1, big + 1);
+
+	r->seg[0].len_b = 1001;
+	r->seg[1] = (struct seg){ big + 1002, (uint32_t)sizeof(big) - 1002, NULL };
+	r->nseg = 2;
+	memset(c.s->store, 0, c.s->store_b);
+	bed_submit(&c.b, &q, 1);
+	bed_run(&c.b, 2);
+	assert_memory_equal(c.s->store + 512, big + 1, sizeof(big) - 1);
 	/* the second piece fails: so does the request */
 	const struct script_step script[] = {
 		{ REQ_READ, 512, BOUNCE_BUF_B, 0, SCRIPT_POLL, REQ_OK },
@@ -279,7 +289,7 @@ static void copies_a_long_request_in_pieces(void **state)
 	script_expect(c.s, script, 2);
 	bed_req(&c.b, &q, REQ_READ, 512, sizeof(big) - 1, big + 1);
 	bed_submit(&c.b, &q, 1);
-	bed_run(&c.b, 2);
+	bed_run(&c.b, 3);
 	assert_int_equal(q.status, REQ_IOERR);
 	bed_close(&c.b);
 }

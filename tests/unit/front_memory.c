@@ -185,6 +185,30 @@ static void lets_memory_go_from_a_stalled_medium(void **state)
 	fake_close(g);
 }
 
+/* The numbers of tables come round while one request is held all the time. */
+static void changes_the_table_more_often_than_it_can_count(void **state)
+{
+	struct fake *g = fake_open(&(struct fake_conf){ .packed = fake_is_packed(state),
+							.when = SCRIPT_HELD });
+	struct fake_req r = fake_req(g, VIRTIO_BLK_T_IN, 0, 512);
+	struct vq *q = fake_vq(g, 0);
+
+	fake_put_req(g->q[0], &r);
+	fake_publish(g->q[0]);
+	fake_settle(g);
+	for (unsigned i = 0; i < 255; i++)
+		assert_int_equal(vq_set_memory(q, g->s->mem, &g->s->queue[0]->at), 0);
+	assert_false(vq_memory_idle(q, 0));
+	script_release(g->medium, 0, REQ_OK); /* it is waited for now, and ends */
+	assert_int_equal(vq_set_memory(q, g->s->mem, &g->s->queue[0]->at), 0);
+	assert_int_equal(*r.status, VIRTIO_BLK_S_OK);
+	assert_true(vq_memory_idle(q, 0));
+	g->medium->when = SCRIPT_NOW;
+	fake_reap_all(g->q[0]);
+	fake_assert_alive(g, 0);
+	fake_close(g);
+}
+
 static void stops_a_queue_whose_ring_is_no_longer_there(void **state)
 {
 	struct fake *g = fake_open(&(struct fake_conf){ .packed = fake_is_packed(state) });
@@ -467,6 +491,7 @@ int main(void)
 		FAKE_BOTH(takes_509_regions_and_no_more),
 		FAKE_BOTH(changes_the_table_under_requests_in_flight),
 		FAKE_BOTH(lets_memory_go_from_a_stalled_medium),
+		FAKE_BOTH(changes_the_table_more_often_than_it_can_count),
 		FAKE_BOTH(stops_a_queue_whose_ring_is_no_longer_there),
 		FAKE_BOTH(refuses_regions_that_make_no_sense),
 		FAKE_BOTH(breaks_on_buffer_that_goes_round_the_end),

@@ -229,6 +229,22 @@ static void breaks_on_loop_in_indirect_table(void **state)
 	}
 }
 
+static void breaks_on_next_beyond_an_indirect_table(void **state)
+{
+	struct fake *g = open_fake(state);
+	struct virtq_desc *t = fake_alloc(g, 5 * sizeof(*t), 16);
+	struct fake_desc one = { fake_gpa(g, t), 4 * sizeof(*t), VIRTQ_DESC_F_INDIRECT };
+
+	/* what follows the table would do */
+	t[0] = (struct virtq_desc){ htole64(fake_gpa(g, t)), htole32(16),
+				    htole16(VIRTQ_DESC_F_NEXT), htole16(4) };
+	t[4] = (struct virtq_desc){ htole64(fake_gpa(g, t)), htole32(1),
+				    htole16(VIRTQ_DESC_F_WRITE), 0 };
+	fake_put(g->q[0], &one, 1);
+	fake_publish(g->q[0]);
+	assert_broken(g, "beyond the indirect");
+}
+
 static void breaks_on_index_too_far_ahead(void **state)
 {
 	static const uint16_t ahead[] = { 17, 0x7fff, 0x8000, UINT16_MAX };
@@ -496,6 +512,7 @@ int main(void)
 		FAKE_SPLIT(breaks_on_next_beyond_ring),
 		FAKE_SPLIT(breaks_on_loop),
 		FAKE_SPLIT(breaks_on_loop_in_indirect_table),
+		FAKE_SPLIT(breaks_on_next_beyond_an_indirect_table),
 		FAKE_SPLIT(breaks_on_index_too_far_ahead),
 		FAKE_SPLIT(breaks_on_more_than_the_ring_holds),
 		FAKE_PACKED(breaks_on_chain_longer_than_ring),
