@@ -25,7 +25,7 @@ bench:
 
 soak:
 	@setup/install run check
-	@tests/fuzz/soak
+	@tests/soak
 
 fuzz:
 	@setup/install run check
