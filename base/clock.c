@@ -4,6 +4,9 @@
 #include <pthread.h>
 #include <time.h>
 
+/* Long enough that an error of 50 ns is 1 in 10,000; it is part of every start. */
+#define MEASURE_NS (500 * NS_PER_US)
+
 static uint64_t ticks_per_s;
 static struct clock_scale scale;
 static pthread_once_t measured = PTHREAD_ONCE_INIT;
@@ -16,27 +19,41 @@ uint64_t clock_ns(void)
 	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
-/* The shorter of two readings bounds what an interruption can add. */
+struct reading {
+	uint64_t ns, ticks;
+};
+
+/* Both clocks at one moment: of several tries the one that took least, so that an interruption
+ * between the two is not taken for time on one of them. */
+static struct reading read_both(void)
+{
+	uint64_t least = UINT64_MAX;
+	struct reading best = { 0 };
+
+	for (int i = 0; i < 8; i++) {
+		uint64_t before = clock_ticks();
+		uint64_t ns = clock_ns();
+		uint64_t took = clock_ticks() - before;
+
+		if (took < least) {
+			least = took;
+			best = (struct reading){ ns, before + took / 2 };
+		}
+	}
+	return best;
+}
+
 static void measure(void)
 {
-	uint64_t best = 0;
+	struct reading from = read_both();
 
-	for (int i = 0; i < 2; i++) {
-		uint64_t n0 = clock_ns();
-		uint64_t t0 = clock_ticks();
-		uint64_t n1;
-
-		do {
-			n1 = clock_ns();
-		} while (n1 - n0 < NS_PER_MS);
-		uint64_t rate = (uint64_t)((unsigned __int128)(clock_ticks() - t0) * NS_PER_S /
-					   (n1 - n0));
-		if (!best || rate < best)
-			best = rate;
-	}
-	ticks_per_s = best;
-	scale.ns_per_tick_32 = (uint64_t)(((unsigned __int128)NS_PER_S << 32) / best);
-	scale.ticks_per_ns_32 = (uint64_t)(((unsigned __int128)best << 32) / NS_PER_S);
+	while (clock_ns() - from.ns < MEASURE_NS)
+		;
+	struct reading to = read_both();
+	ticks_per_s = (uint64_t)((unsigned __int128)(to.ticks - from.ticks) * NS_PER_S /
+				 (to.ns - from.ns));
+	scale.ns_per_tick_32 = (uint64_t)(((unsigned __int128)NS_PER_S << 32) / ticks_per_s);
+	scale.ticks_per_ns_32 = (uint64_t)(((unsigned __int128)ticks_per_s << 32) / NS_PER_S);
 }
 
 uint64_t clock_ticks_per_s(void)

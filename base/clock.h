@@ -25,7 +25,7 @@ static inline uint64_t clock_ticks(void)
 }
 #endif
 
-/* Ticks per second; measured once, over 2 ms, by the first caller. Any thread. */
+/* Ticks per second; measured once, in half a millisecond, by the first caller. Any thread. */
 uint64_t clock_ticks_per_s(void);
 
 /* Fixed-point factors, 32 bits of fraction, so that a conversion is one multiplication. */
