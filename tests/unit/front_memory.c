@@ -196,7 +196,7 @@ static void changes_the_table_more_often_than_it_can_count(void **state)
 	fake_put_req(g->q[0], &r);
 	fake_publish(g->q[0]);
 	fake_settle(g);
-	for (unsigned i = 0; i < 255; i++)
+	for (uint64_t i = 0; i < UINT64_MAX / VQ_GEN_STEP; i++)
 		assert_int_equal(vq_set_memory(q, g->s->mem, &g->s->queue[0]->at), 0);
 	assert_false(vq_memory_idle(q, 0));
 	script_release(g->medium, 0, REQ_OK); /* it is waited for now, and ends */

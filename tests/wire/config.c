@@ -63,6 +63,22 @@ static void describes_the_disk(void **state)
 	fake_close(g);
 }
 
+static void describes_nothing_that_changes_a_read_only_disk(void **state)
+{
+	struct fake *g = fake_open_disk(&(struct fake_conf){ .readonly = true });
+	struct vhost_user_msg m;
+	struct virtio_blk_config c;
+
+	fake_connect(g);
+	fake_negotiate(g);
+	assert_int_equal(get(g, 0, sizeof(c), &m), 0);
+	memcpy(&c, m.payload.config.data, sizeof(c));
+	assert_int_equal(le64toh(c.capacity), MIB / 512);
+	assert_int_equal(c.max_discard_sectors, 0);
+	assert_int_equal(c.max_write_zeroes_sectors, 0);
+	fake_close(g);
+}
+
 static void refuses_to_read_beyond_the_space(void **state)
 {
 	static const uint32_t bad[][2] = { { 1, 256 }, { 256, 1 }, { 257, 0 }, { UINT32_MAX, 1 },
@@ -226,6 +242,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gives_exactly_the_prefix_asked_for),
 		cmocka_unit_test(describes_the_disk),
+		cmocka_unit_test(describes_nothing_that_changes_a_read_only_disk),
 		cmocka_unit_test(refuses_to_read_beyond_the_space),
 		cmocka_unit_test(lets_the_guest_choose_its_cache),
 		cmocka_unit_test(lets_the_guest_write_nothing_else),

@@ -225,6 +225,7 @@ static void does_what_came_during_a_message(void **state)
 				    8 };
 	uint64_t features = FAKE_BIT(VHOST_USER_F_PROTOCOL_FEATURES), protocol =
 		FAKE_BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) | FAKE_BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK);
+	static struct front_info info;
 	struct vhost_user_hdr got;
 	struct disk_error e;
 	struct house house;
@@ -242,6 +243,13 @@ static void does_what_came_during_a_message(void **state)
 	assert_int_equal(send(sock, &features, 8, 0), 8);
 	assert_int_equal(recv(pair[0], &got, sizeof(got), MSG_WAITALL), sizeof(got));
 	assert_int_equal(got.request, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG);
+	house.front->ops->info(house.front, &info);
+	assert_true(info.resize_pending);
+	/* and what the front end says to it is heard */
+	assert_int_equal(vu_send(pair[0], VHOST_USER_BACKEND_CONFIG_CHANGE_MSG, VHOST_USER_REPLY,
+				 &(uint64_t){ 0 }, 8, NULL, 0), 0);
+	while (info.resize_pending)
+		house.front->ops->info(house.front, &info);
 	fd_close(sock);
 	fd_close(pair[0]);
 	fd_close(pair[1]);
