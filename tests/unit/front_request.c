@@ -162,6 +162,43 @@ static void takes_126_segments(void **state)
 	fake_close(g);
 }
 
+/* There are only so many long lists: who finds none waits until one comes back, and nobody else
+ * waits with it. */
+static void waits_for_a_segment_list(void **state)
+{
+	struct fake *g = fake_open(&(struct fake_conf){ .packed = fake_is_packed(state), .queues = 2,
+							.size = 128, .when = SCRIPT_HELD });
+	struct fake_req r = fake_req(g, VIRTIO_BLK_T_OUT, 0, 6 * 512);
+	struct fake_desc d[8];
+	unsigned n = SLAB_LONG_LISTS + 10;
+
+	d[0] = fake_out(g, r.hdr, 16);
+	for (unsigned i = 0; i < 6; i++)
+		d[1 + i] = fake_out(g, r.data + i * 512, 512);
+	d[7] = fake_in(g, r.status, 1);
+	for (unsigned i = 0; i < n; i++)
+		fake_put_indirect(g->q[0], d, 8);
+	fake_publish(g->q[0]);
+	fake_settle(g);
+	assert_int_equal(script_waiting(g->medium), SLAB_LONG_LISTS);
+	assert_int_equal(fake_vq(g, 0)->pe.state, POLLEE_BLOCKED);
+	assert_null(fake_broken(g, 0));
+	/* the other queue goes on, and gives nothing back that would help */
+	g->medium->when = SCRIPT_NOW;
+	fake_assert_alive(g, 1);
+	assert_int_equal(script_waiting(g->medium), SLAB_LONG_LISTS);
+	g->medium->when = SCRIPT_POLL;
+	script_release(g->medium, 0, REQ_OK);
+	fake_settle(g);
+	assert_int_equal(fake_reap_all(g->q[0]), 11);
+	script_release_all(g->medium, REQ_OK);
+	fake_settle(g);
+	assert_int_equal(fake_reap_all(g->q[0]), SLAB_LONG_LISTS - 1);
+	assert_int_equal(g->poller[0]->slab.long_nfree, SLAB_LONG_LISTS);
+	assert_int_equal(fake_requests_out(g->poller[0]), 0);
+	fake_close(g);
+}
+
 /* Of a chain longer than what is looked at, the status is still found. */
 static void refuses_chain_longer_than_any_request(void **state)
 {
@@ -627,6 +664,7 @@ int main(void)
 		FAKE_BOTH(takes_header_of_17_bytes_with_first_data_byte),
 		FAKE_BOTH(takes_empty_descriptors_among_others),
 		FAKE_BOTH(takes_126_segments),
+		FAKE_BOTH(waits_for_a_segment_list),
 		FAKE_BOTH(refuses_chain_longer_than_any_request),
 		FAKE_BOTH(refuses_more_segments_than_any_list_holds),
 		FAKE_BOTH(takes_buffer_across_two_regions),
