@@ -46,6 +46,8 @@ void vq_break(struct vq *q, const char *reason)
 	log_error(q->name, "queue %u is stopped, its ring is broken: %s", q->index, reason);
 	if (q->err_fd >= 0)
 		(void)!write(q->err_fd, &one, sizeof(one));
+	/* who waits for a replay to end waits no longer; with nothing in flight nobody else says so */
+	poller_dirty(q->pe.poller, &q->pe);
 }
 
 void vq_call(struct vq *q)

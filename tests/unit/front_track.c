@@ -254,11 +254,12 @@ static void refuses_ring_larger_than_its_region(void **state)
 }
 
 /* More to replay than one turn takes, and the VMM asks at once where the queue stands. */
-static void finishes_replay_before_it_tells_its_base(void **state)
+/* A guest that has put @n flushes into its ring of 256, all left in flight by a predecessor, in
+ * order. */
+static struct fake *open_left_over(bool packed, struct fake_req *r, unsigned n,
+				   union region **ret_region)
 {
-	bool packed = fake_is_packed(state);
 	struct fake *g = fake_open_disk(&(struct fake_conf){ .packed = packed, .size = 256 });
-	struct fake_req r[100];
 	uint64_t counter[100];
 	uint16_t head[100];
 
@@ -269,7 +270,7 @@ static void finishes_replay_before_it_tells_its_base(void **state)
 	fake_queue(g, 0);
 	union region *t = mmap(NULL, g->track.mmap_size_b, PROT_READ | PROT_WRITE, MAP_SHARED,
 			       g->track_fd, 0);
-	for (unsigned i = 0; i < 100; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		r[i] = fake_req(g, VIRTIO_BLK_T_FLUSH, 0, 0);
 		fake_put_req(g->q[0], &r[i]);
 		head[i] = r[i].id;
@@ -277,20 +278,50 @@ static void finishes_replay_before_it_tells_its_base(void **state)
 	}
 	fake_publish(g->q[0]);
 	if (packed) {
-		fill_packed(g, &t->packed, r, counter, 100);
-		for (uint16_t i = 200; i < 256; i++)
+		fill_packed(g, &t->packed, r, counter, n);
+		for (uint16_t i = (uint16_t)(2 * n); i < 256; i++)
 			t->packed.desc[i].next = (uint16_t)(i + 1);
 		t->packed.desc_num = 256;
 	} else {
-		fill_split(&t->split, head, counter, 100);
+		fill_split(&t->split, head, counter, n);
 		t->split.desc_num = 256;
 	}
+	*ret_region = t;
+	return g;
+}
+
+static void finishes_replay_before_it_tells_its_base(void **state)
+{
+	bool packed = fake_is_packed(state);
+	struct fake_req r[100];
+	union region *t;
+	struct fake *g = open_left_over(packed, r, 100, &t);
+
 	assert_int_equal(start(g), 0);
 	g->medium->when = SCRIPT_POLL;
 	uint32_t base = fake_stop(g, 0);
 
 	assert_int_equal(fake_reap_all(g->q[0]), 100);
 	assert_int_equal(base, packed ? 200u | 0x8000u | (200u | 0x8000u) << 16 : 100);
+	close_idle(g, t);
+}
+
+/* The first batch has ended when the second turns out to be damaged at its beginning: nothing is in
+ * flight then whose end could tell whoever waits. */
+static void stops_though_a_replay_breaks_between_two_batches(void **state)
+{
+	bool packed = fake_is_packed(state);
+	struct fake_req r[100];
+	union region *t;
+	struct fake *g = open_left_over(packed, r, 100, &t);
+
+	if (packed)
+		t->packed.desc[2 * POLLER_BATCH].addr = 0;
+	else
+		g->q[0]->desc[r[POLLER_BATCH].id].addr = 0;
+	assert_int_equal(start(g), 0);
+	fake_stop(g, 0);
+	assert_int_equal(fake_reap_all(g->q[0]), POLLER_BATCH);
 	close_idle(g, t);
 }
 
@@ -337,6 +368,7 @@ int main(void)
 		FAKE_BOTH(refuses_region_laid_out_for_the_other_format),
 		FAKE_BOTH(refuses_ring_larger_than_its_region),
 		FAKE_BOTH(finishes_replay_before_it_tells_its_base),
+		FAKE_BOTH(stops_though_a_replay_breaks_between_two_batches),
 		FAKE_BOTH(begins_at_the_base_without_a_region),
 		FAKE_PACKED(refuses_base_beyond_a_packed_ring),
 	};
