@@ -112,7 +112,7 @@ struct poller {
 	const struct clock_scale *scale;
 	uint64_t work_ticks, window_ticks;
 	unsigned always; /* attached queues in POLL_ALWAYS */
-	bool may_spin;	 /* false: its CPU is the host's only one, so "always" means adaptive */
+	bool may_spin;	 /* false: its CPU is not its own alone, so "always" means adaptive */
 	bool stopping;
 	int epoll_fd, mail_fd;
 

@@ -2,8 +2,8 @@
 /*
  * A virtqueue as its poller sees it: what it needs to take requests from a ring and
  * to publish their completions, in the order in which a turn touches it. split.c and
- * packed.c know the two ring formats, blk.c what a request in them means, inflight.c
- * how the front end is told which are being worked on.
+ * packed.c know the two ring formats, blk.c what a request in them means, track.c how
+ * the front end is told which are being worked on.
  *
  * The connection's thread fills in a queue and starts it; from then until it has been
  * stopped everything here is the poller's thread's, and is changed only by mail.
@@ -59,7 +59,7 @@ struct vq {
 	uint16_t used_idx;  /* next to write */
 	uint16_t published; /* used_idx at the last publish */
 	uint16_t npushed;   /* written and not yet published */
-	uint16_t parked;    /* split with event idx: where avail_event stands while notifications are off */
+	uint16_t parked;    /* split with event idx: where avail_event stands while kicks are off */
 	uint16_t first_flags; /* packed: flags of the first one pushed, stored last */
 	bool packed, event_idx, indirect;
 	bool avail_wrap, used_wrap, published_wrap; /* packed */
@@ -76,7 +76,7 @@ struct vq {
 	struct dirty_log *log; /* NULL: no migration is under way */
 	uint64_t used_gpa;     /* of the used ring, for the log */
 
-	/* in-flight region, see inflight.c */
+	/* in-flight region, see track.c */
 	union {
 		struct vhost_user_region_split *track_split;
 		struct vhost_user_region_packed *track_packed;
