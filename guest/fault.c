@@ -7,14 +7,26 @@
 
 #include "base/base.h"
 
+/* So many pages of a range are replaced one by one, then all of it: each piece is a mapping of its
+ * own, and a process has 65,530 of them at most (vm.max_map_count). */
+#define MEND_SINGLY 16
+
 /* Written under the lock, read by the signal handler of any thread: @at is stored last and cleared
  * first (release), and read first (acquire). */
 static struct range {
 	char *at; /* NULL: a free place */
 	size_t len_b, page_b;
+	unsigned mended; /* relaxed atomic */
 } range[FAULT_RANGES_MAX];
 static unsigned nrange; /* places in use or once used; atomic */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Return: whether there is private memory at @at now. */
+static bool replace(char *at, size_t len_b)
+{
+	return mmap(at, len_b, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == at;
+}
 
 /* In the handler: nothing but system calls. Return: whether the page is there now. */
 static bool mend(char *at)
@@ -28,9 +40,10 @@ static bool mend(char *at)
 			continue;
 		size_t page_b = range[i].page_b;
 		char *page = start + align_down((size_t)(at - start), page_b);
+		unsigned n_mended = __atomic_add_fetch(&range[i].mended, 1, __ATOMIC_RELAXED);
 
-		return mmap(page, page_b, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == page;
+		return (n_mended > MEND_SINGLY &&
+			replace(start, align_up(range[i].len_b, page_b))) || replace(page, page_b);
 	}
 	return false;
 }
@@ -65,6 +78,7 @@ int fault_guard(void *at, size_t len_b, size_t page_b)
 	} else {
 		range[i].len_b = len_b;
 		range[i].page_b = page_b;
+		range[i].mended = 0;
 		__atomic_store_n(&range[i].at, at, __ATOMIC_RELEASE);
 		if (i == nrange)
 			__atomic_store_n(&nrange, i + 1, __ATOMIC_RELEASE);

@@ -4,7 +4,8 @@
  * VMM truncated its file, or its file system is full, or its hugepages are gone. The
  * kernel answers a touch of such a page with SIGBUS, which would end us, and with us
  * every other guest's disks. A mapping that is declared here gets private zero pages in
- * that place instead: who truncates its memory loses its own data, and nobody else's.
+ * that place instead, and soon in all places: who truncates its memory loses its own data,
+ * and nobody else's.
  */
 #pragma once
 

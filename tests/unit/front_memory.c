@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -335,6 +336,42 @@ static void outlives_a_vmm_that_truncates_its_memory(void **state)
 	fake_close(g);
 }
 
+static unsigned mappings(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	unsigned n = 0;
+
+	for (int c; (c = getc(f)) != EOF;)
+		n += c == '\n';
+	fclose(f);
+	return n;
+}
+
+/* A process has so many mappings and no more; a VMM must not be able to use them up. */
+static void mends_few_pages_one_by_one(void **state)
+{
+	enum { PAGES = 2000 };
+	int fd = memfd_create("gone", MFD_CLOEXEC);
+	char *at;
+
+	assert_int_equal(fault_init(), 0);
+	assert_int_equal(ftruncate(fd, PAGES * 4096), 0);
+	at = mmap(NULL, PAGES * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(at, MAP_FAILED);
+	assert_int_equal(fault_guard(at, PAGES * 4096, 4096), 0);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	unsigned before = mappings();
+
+	/* every other one, so that what replaces them does not become one mapping */
+	for (unsigned i = 0; i < PAGES; i += 2)
+		*(volatile char *)(at + i * 4096) = 1;
+	assert_true(mappings() < before + 64);
+	fault_unguard(at);
+	signal(SIGBUS, SIG_DFL);
+	munmap(at, PAGES * 4096);
+	fd_close(fd);
+}
+
 struct log {
 	int fd;
 	uint8_t *bits;
@@ -497,6 +534,7 @@ int main(void)
 		FAKE_BOTH(breaks_on_buffer_that_goes_round_the_end),
 		FAKE_BOTH(refuses_memory_that_is_an_ordinary_file),
 		FAKE_BOTH(outlives_a_vmm_that_truncates_its_memory),
+		cmocka_unit_test(mends_few_pages_one_by_one),
 		FAKE_BOTH(logs_the_pages_that_it_wrote),
 		FAKE_BOTH(logs_what_completes_after_the_log_came),
 		FAKE_BOTH(marks_nothing_beyond_the_log),
