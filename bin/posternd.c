@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* posternd: options, then one of its two processes. The keeper starts the worker from itself. */
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -19,6 +20,18 @@ static void fill_standard_fds(void)
 	fd_close(fd);
 }
 
+/* A guest takes two descriptors for each queue; the usual soft limit of 1024 is for programs that
+ * use select(). The worker inherits this. */
+static void use_all_descriptors(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l))
+		return;
+	l.rlim_cur = l.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &l);
+}
+
 int main(int argc, char **argv)
 {
 	static struct options o;
@@ -31,6 +44,7 @@ int main(int argc, char **argv)
 	if (o.worker_link)
 		return worker_run(&o);
 
+	use_all_descriptors();
 	struct keeper_config cfg = {
 		.control_path = o.control,
 		.control_group = o.control_group,
