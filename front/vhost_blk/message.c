@@ -7,12 +7,14 @@
  * front end asked to be told, otherwise the connection is closed).
  */
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -422,6 +424,7 @@ static int set_inflight_fd(struct session *s, struct message *m)
 {
 	const struct vhost_user_inflight d = m->in.payload.inflight;
 	bool packed = s->features & BIT(VIRTIO_F_RING_PACKED);
+	struct statfs fs;
 	struct stat st;
 
 	if (m->nfd != 1 || !d.num_queues || d.num_queues > s->f->conf.nqueue ||
@@ -434,6 +437,9 @@ static int set_inflight_fd(struct session *s, struct message *m)
 	int seals = fcntl(m->fd[0], F_GET_SEALS);
 	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(m->fd[0], &st) ||
 	    !range_inside(d.mmap_off_b, d.mmap_size_b, (uint64_t)st.st_size))
+		return -EPROTO;
+	/* nor may its pages run out: hugepages with a hole punched into them do */
+	if (fstatfs(m->fd[0], &fs) || fs.f_type != TMPFS_MAGIC)
 		return -EPROTO;
 	void *at = mmap(NULL, d.mmap_size_b, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd[0],
 			(off_t)d.mmap_off_b);

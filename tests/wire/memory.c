@@ -222,6 +222,25 @@ static void refuses_regions_that_could_kill_it(void **state)
 	fake_close(g);
 }
 
+static void refuses_an_inflight_region_in_hugepages(void **state)
+{
+	struct vhost_user_inflight d = { 2 * track_region_len_b(false, 128), 0, 2, 128, { 0 } };
+	int fd = memfd_create("huge", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
+
+	if (fd < 0) {
+		print_message("this kernel has no hugepages\n");
+		skip();
+	}
+	struct fake *g = wire_ready();
+
+	assert_int_equal(ftruncate(fd, 2 << 20), 0);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	assert_int_equal(wire_send(g, VHOST_USER_SET_INFLIGHT_FD, &d, 24, &fd, 1), -EPROTO);
+	assert_null(g->s->track);
+	fd_close(fd);
+	fake_close(g);
+}
+
 /* A new region under running queues: they stop, and start again in it. */
 static void changes_its_region(void **state)
 {
@@ -252,6 +271,7 @@ int main(void)
 		cmocka_unit_test(gives_an_inflight_region_that_cannot_shrink),
 		cmocka_unit_test(refuses_to_make_senseless_regions),
 		cmocka_unit_test(refuses_regions_that_could_kill_it),
+		cmocka_unit_test(refuses_an_inflight_region_in_hugepages),
 		cmocka_unit_test(changes_its_region),
 	};
 
