@@ -73,7 +73,7 @@ void fake_connect(struct fake *g)
 	g->front.session = g->s;
 	g->features = g->protocol = 0;
 	if (!g->mem.host)
-		assert_int_equal(client_mem_init(&g->mem, each_b * g->conf.queues + 4 * MIB,
+		assert_int_equal(client_mem_init(&g->mem, each_b * g->conf.queues + 1536 * KIB,
 						 g->conf.regions, false), 0);
 }
 
