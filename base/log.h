@@ -2,7 +2,7 @@
 /*
  * Log lines on standard error: "postern: LEVEL: [object] text". The caller that
  * decides does the logging; nothing on the I/O path logs. Any thread: a line is
- * one write(2).
+ * one write(2), and is dropped where that would wait for a reader.
  */
 #pragma once
 
