@@ -43,9 +43,10 @@ void slab_unreserve(struct slab *s, unsigned n);
 static inline unsigned slab_get_many(struct slab *s, struct req **ret_reqs, unsigned n)
 {
 	n = min_u32(n, s->nfree);
+	struct req **top = s->free + s->nfree;
+
 	for (unsigned i = 0; i < n; i++) {
-		/* by index: an empty slab has no array to point into */
-		struct req *r = s->free[s->nfree - 1 - i];
+		struct req *r = *--top;
 
 		r->seg = r->inl;
 		ret_reqs[i] = r;
