@@ -5,7 +5,7 @@
 
 int lane_init(struct lane *l, struct poller *p, struct media_lane *m, const char *name)
 {
-	*l = (struct lane){ .poller = p, .media = m, .name = name };
+	*l = (struct lane){ .poller = p, .media = m, .name = name, .batch = POLLER_BATCH };
 	list_init(&l->inflight);
 	list_init(&l->timed);
 	l->synchronous = !m->ops->poll && m->media->caps.align_b <= 1;

@@ -44,6 +44,7 @@ struct lane {
 	bool readonly;
 	bool has_discard, has_zeroes;
 	uint8_t nstep;
+	uint8_t batch; /* requests that a queue takes in a turn, at most POLLER_BATCH */
 	bool is_overdue;  /* the oldest in flight is past its deadline */
 	bool synchronous; /* all requests have ended when disk_submit() returns */
 

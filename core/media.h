@@ -22,6 +22,9 @@ struct media_caps {
 	uint32_t blk_b;		 /* of offsets and lengths; at least 512 */
 	uint32_t opt_io_b;	 /* preferred transfer, 0: no preference */
 	uint32_t discard_gran_b; /* 0: no discard */
+	/* Requests to take in one turn; 0: POLLER_BATCH. Less, for a medium that is done when submit()
+	 * returns and takes its time: the guest refills the ring while the next ones are served. */
+	uint8_t batch;
 	bool zeroes;		 /* has write-zeroes of its own */
 	bool volatile_cache;	 /* a completed write needs a flush to be durable */
 	bool readonly;

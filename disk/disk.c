@@ -328,6 +328,8 @@ static int lane_open(struct disk *d, struct poller *p, struct disk_lane **ret_la
 	l->lane.deadline_ticks = change_for(d, &l->lane).deadline_ticks;
 	l->lane.blk_mask = d->blk_b - 1;
 	l->lane.align_mask = d->media->caps.align_b - 1;
+	if (d->media->caps.batch)
+		l->lane.batch = (uint8_t)min_u32(d->media->caps.batch, POLLER_BATCH);
 	l->lane.readonly = d->readonly;
 	l->lane.has_discard = d->caps.discard_gran_b;
 	l->lane.has_zeroes = d->caps.zeroes;

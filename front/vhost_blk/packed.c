@@ -193,14 +193,14 @@ static inline int take(struct vq *q, struct req *r, const uint64_t w[2])
 }
 
 /* Reads the descriptors that are available one behind another, and has what they point to brought
- * into the cache. They may be parts of longer chains. Return: how many, at most POLLER_BATCH. */
+ * into the cache. They may be parts of longer chains. Return: how many, at most a batch. */
 static unsigned look_ahead(struct vq *q, uint64_t (*ret_w)[2])
 {
 	struct place at = { q->avail_idx, q->avail_wrap };
 	const struct gregion *g = q->view.last;
 	unsigned n = 0;
 
-	while (n < POLLER_BATCH && (flags_now(q, at.idx) & STATE_FLAGS) == available_on(at.wrap)) {
+	while (n < q->lane->batch && (flags_now(q, at.idx) & STATE_FLAGS) == available_on(at.wrap)) {
 		read_once_16(&q->pdesc[at.idx], ret_w[n]);
 		__builtin_prefetch(gregion_host(g, (gpa_t){ ret_w[n][0] }));
 		step(q, &at);
@@ -245,7 +245,7 @@ int packed_turn(struct vq *q)
 	if (likely(!replay && !packed_has_work(q)))
 		return 0;
 	poller_tick(q->pe.poller);
-	unsigned want = unlikely(replay) ? min_u32(q->nreplay - q->next_replay, POLLER_BATCH) :
+	unsigned want = unlikely(replay) ? min_u32(q->nreplay - q->next_replay, q->lane->batch) :
 					   look_ahead(q, w);
 	unsigned had = slab_get_many(slab, reqs, want);
 	unsigned n = unlikely(replay) ? replay_many(q, had, reqs, &err) :

@@ -252,7 +252,7 @@ int split_turn(struct vq *q)
 	}
 	struct slab *slab = &q->pe.poller->slab;
 	unsigned want = replaying ? q->nreplay - q->next_replay : waiting;
-	unsigned had = slab_get_many(slab, reqs, min_u32(want, POLLER_BATCH));
+	unsigned had = slab_get_many(slab, reqs, min_u32(want, q->lane->batch));
 	unsigned n = next_heads(q, had, head);
 	poller_tick(q->pe.poller);
 	if (n > 1)

@@ -411,6 +411,27 @@ static void fills_the_ring_to_the_last_entry(void **state)
 	fake_close(g);
 }
 
+/* What is done becomes visible between two batches, so their size is the medium's affair. */
+static void takes_as_many_in_a_turn_as_suit_the_medium(void **state)
+{
+	struct scripted *s = script_new(1 * MIB);
+	struct fake *g;
+
+	s->m.caps.batch = 4;
+	g = fake_open(&(struct fake_conf){ .packed = fake_is_packed(state), .media = &s->m });
+	struct fake_req r = fake_req(g, VIRTIO_BLK_T_IN, 0, 512);
+	struct fake_desc d[] = { fake_out(g, r.hdr, 16), fake_in(g, r.data, 512),
+				 fake_in(g, r.status, 1) };
+	for (unsigned i = 0; i < 15; i++)
+		fake_put_indirect(g->q[0], d, 3);
+	fake_publish(g->q[0]);
+	fake_settle(g);
+	assert_int_equal(s->nseen, 15);
+	assert_int_equal(s->largest_batch, 4);
+	assert_int_equal(fake_reap_all(g->q[0]), 15);
+	fake_close(g);
+}
+
 /* One line on standard error, with disk, queue and reason. */
 static void says_once_which_queue_and_why(void **state)
 {
@@ -522,6 +543,7 @@ int main(void)
 		FAKE_BOTH(goes_round_the_ring_many_times),
 		FAKE_PACKED(takes_a_ring_of_five_entries),
 		FAKE_BOTH(fills_the_ring_to_the_last_entry),
+		FAKE_BOTH(takes_as_many_in_a_turn_as_suit_the_medium),
 		FAKE_BOTH(says_once_which_queue_and_why),
 		FAKE_BOTH(shows_the_reason_to_control),
 		FAKE_BOTH(does_what_came_before_the_broken_chain),
