@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "control/client.h"
@@ -114,10 +115,13 @@ static enum vm_accel accel_of(const char *word)
 
 static json_t *info_json(const struct vm_info *i)
 {
+	uint64_t now_s = (uint64_t)time(NULL);
+	uint64_t up_s = i->pid && now_s > i->started_s ? now_s - i->started_s : 0;
+
 	return json_pack("{s:s, s:I, s:s, s:s, s:I, s:I, s:I}", "name", i->name, "pid",
 			 (json_int_t)i->pid, "state", i->state, "accel", i->accel, "cpus",
-			 (json_int_t)i->cpus, "memory_b", (json_int_t)i->memory_b, "started_s",
-			 (json_int_t)i->started_s);
+			 (json_int_t)i->cpus, "memory_b", (json_int_t)i->memory_b, "up_ns",
+			 (json_int_t)(up_s * NS_PER_S));
 }
 
 static int start(const json_t *params, struct vm_config *cfg, json_t **ret, struct ctl_error *err)
@@ -272,7 +276,7 @@ const struct ctl_cmd vm_cmds[] = {
 	{ .noun = "vm", .verb = "run", .params = run_params, .run = run_run,
 	  .help = "Start a guest machine with disks of posternd's; it outlives the command" },
 	{ .noun = "vm", .verb = "list", .run = run_list, .help = "Show the machines, one a line",
-	  .columns = "name pid state accel cpus memory_b" },
+	  .columns = "name pid state accel cpus memory_b up_ns" },
 	{ .noun = "vm", .verb = "stop", .params = stop_params, .run = run_stop,
 	  .help = "Power a machine down, or switch it off" },
 	{ .noun = "vm", .verb = "console", .params = console_params, .run = run_console,
