@@ -25,6 +25,9 @@ struct media_want {
 
 struct media_kind {
 	struct ctl_kind ctl;
+	/* The data ends with the process. A disk of the kept state would come back empty, under a
+	 * guest that believes in what it wrote: it comes back failed, until somebody reopens it. */
+	bool is_volatile;
 	/* @params are checked against ctl.params and are the caller's. May block. Errors name
 	 * their parameter without a prefix ("path"); disk_ctl.c puts "medium." before it.
 	 * Ownership: *ret is closed through the medium's own close operation.

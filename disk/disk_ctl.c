@@ -182,6 +182,7 @@ unsigned disk_ctl_restore(struct ctl *ctl)
 		if (!e)
 			continue;
 		list_add_tail(&entries, &e->node);
+		e->was_kept = true;
 		e->why = err;
 		if (code)
 			log_error(name, "not opened: %s: %s", err.param, err.text);
@@ -327,6 +328,7 @@ static int run_reopen(struct ctl *ctl, const json_t *params, json_t **ret, struc
 		return not_found(ctl_str(params, "name"), err);
 	entry_close(e);
 	entry_forget(ctl, e);
+	e->was_kept = false; /* whoever reopens a disk whose data is lost wants it empty */
 	int code = entry_open(ctl, e, NULL, err);
 
 	e->waits = false;

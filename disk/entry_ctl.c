@@ -63,6 +63,10 @@ static int open_media(struct ctl *ctl, struct entry *e, struct ctl_error *err)
 	if (!kind)
 		return ctl_fail(err, -EINVAL, "unknown_kind", "medium", "there is no such medium");
 	e->media_kind = media_kind_of(kind);
+	if (e->media_kind->is_volatile && e->was_kept)
+		return ctl_fail(err, -ENODATA, "data_lost", "medium",
+				"its data was in memory and ended with the process that served it; "
+				"`disk reopen %s` starts it empty", entry_name(e));
 	int code = e->media_kind->open(value, &want, &e->media, err);
 
 	return code ? qualify(code, kind, "medium", err) : 0;

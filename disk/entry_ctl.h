@@ -16,6 +16,7 @@ struct entry {
 	struct ctl_error why; /* of a disk that is not open */
 	bool is_new;	      /* it has never been open: its medium may be made */
 	bool waits;	      /* not open: another still has its medium */
+	bool was_kept;	      /* it comes from the state: what memory held of it is lost */
 
 	/* open, or NULL */
 	struct disk *disk;

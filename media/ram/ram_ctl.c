@@ -66,6 +66,7 @@ static void show_ram(const struct media *m, json_t *into)
 const struct media_kind ram_kind = {
 	.ctl = { .name = "ram", .help = "Keep the data in memory; gone when posternd stops",
 		 .params = ram_params },
+	.is_volatile = true,
 	.open = open_ram,
 	.resize = resize_ram,
 	.show = show_ram,
