@@ -29,6 +29,9 @@
 #define WINDOW_START_NS (64 * NS_PER_US)
 #define WINDOW_MAX_NS (256 * NS_PER_US)
 
+/* Between two looks at a queue that cannot notify, on the host's only CPU. */
+#define LOOK_AGAIN_NS (500 * NS_PER_US)
+
 #define WAIT_EVENTS 64
 /* Media waited for by descriptor at once; with more in flight the poller spins. */
 #define WAIT_MEDIA 128
@@ -79,8 +82,9 @@ void poller_drain_kick(struct pollee *q)
 		stat_add(&q->kicks, n);
 }
 
-/* Whether there is a reason to go on polling. Fills in what to wait for beside the epoll set. */
-static bool must_poll(struct poller *p, struct pollfd *media, unsigned *ret_n)
+/* Whether there is a reason to go on polling. Fills in what to wait for beside the epoll set, and
+ * shortens *max_ns if something must be looked at without being told. */
+static bool must_poll(struct poller *p, struct pollfd *media, unsigned *ret_n, uint64_t *max_ns)
 {
 	struct pollee_set *cold = &p->set[POLLEE_COLD];
 	unsigned n = 0;
@@ -88,9 +92,14 @@ static bool must_poll(struct poller *p, struct pollfd *media, unsigned *ret_n)
 	if (p->set[POLLEE_HOT].n || (p->always && p->may_spin) || !list_empty(&p->resumed) ||
 	    p->now_ticks - p->work_ticks < (poller_mode(p) == POLL_NEVER ? 0 : p->window_ticks))
 		return true;
-	for (unsigned i = 0; i < cold->n; i++)
-		if (!cold->q[i]->armed)
+	for (unsigned i = 0; i < cold->n; i++) {
+		if (cold->q[i]->armed)
+			continue;
+		/* a front end that gave no descriptor asks to be polled, but not for the only CPU */
+		if (p->may_spin)
 			return true;
+		*max_ns = min_u64(*max_ns, LOOK_AGAIN_NS);
+	}
 	list_for_each(it, tmp, &p->busy_media) {
 		struct media_lane *m = list_entry(it, struct media_lane, busy);
 		int fd = m->ops->wake_fd ? m->ops->wake_fd(m) : -1;
@@ -154,7 +163,7 @@ bool poller_sleep(struct poller *p, uint64_t max_ns)
 	struct timespec limit;
 	unsigned n;
 
-	if (must_poll(p, wait + 1, &n))
+	if (must_poll(p, wait + 1, &n, &max_ns))
 		return false;
 	wait[0] = (struct pollfd){ .fd = p->epoll_fd, .events = POLLIN };
 	uint64_t before = poller_tick(p);

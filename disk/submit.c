@@ -29,9 +29,9 @@ void disk_submit(struct lane *l, struct req **reqs, unsigned n)
 		struct req *r = reqs[i];
 		enum req_status s = judge(l, r);
 
-		/* nothing to move, or nothing to be done: it ends here */
+		/* refused, or a range of nothing: it ends here */
 		if (unlikely(s != REQ_OK || (!r->len_b && r->op != REQ_FLUSH))) {
-			r->status = (uint8_t)s;
+			r->status = (uint8_t)(s == REQ_OK && r->op <= REQ_WRITE ? REQ_RANGE : s);
 			lane_end(r);
 			reqs[i] = NULL;
 			ended++;

@@ -121,8 +121,8 @@ static void set_memory(void *arg)
 		return;
 	}
 	c->err = vq_place(q, c->mem, c->at);
-	if (c->err)
-		q->draining = true;
+	/* without a ring nothing is taken, and nothing is written to where it was */
+	q->draining = c->err;
 	gview_init(&q->view, c->mem);
 	q->gen = gen;
 	q->old_inflight = q->inflight;

@@ -387,6 +387,8 @@ static int set_config(struct session *s, struct message *m)
 	    !(s->features & BIT(VIRTIO_BLK_F_CONFIG_WCE)))
 		return -EINVAL;
 	s->f->writeback = m->in.payload.config.data[0] & 1;
+	if (s->track)
+		track_note_write_through(s->track, !s->f->writeback);
 	session_update_write_through(s);
 	return 0;
 }
@@ -454,6 +456,9 @@ static int set_inflight_fd(struct session *s, struct message *m)
 	s->track_queues = d.num_queues;
 	s->track_size = d.queue_size;
 	s->track_packed = packed;
+	/* what is known of the guest's choice, by a predecessor or by us, is known to both from now */
+	s->f->writeback &= !track_is_write_through(at);
+	track_note_write_through(at, !s->f->writeback);
 	return 0;
 }
 
@@ -469,6 +474,8 @@ static int reset_device(struct session *s, struct message *m)
 		q->base = 0;
 	}
 	s->f->writeback = true;
+	if (s->track)
+		track_note_write_through(s->track, false);
 	return 0;
 }
 

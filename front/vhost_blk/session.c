@@ -212,10 +212,10 @@ int session_set_memory(struct session *s, struct gmem *mem)
 		struct session_queue *q = s->queue[i];
 		int err = q && q->vq.running ? vq_set_memory(&q->vq, mem, &q->at) : 0;
 
-		if (err) {
-			session_stop_queue(s, q);
+		/* its ring is gone: it takes nothing more, and is stopped when the front end says so;
+		 * stopping it here could wait for a stalled medium */
+		if (err)
 			ret = err;
-		}
 	}
 	if (!old)
 		return ret;

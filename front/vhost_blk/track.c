@@ -121,7 +121,7 @@ static int settle_packed_region(struct vq *q)
 			      !!(flags & VIRTQ_DESC_F_USED) != old_wrap;
 
 		if (!unseen) {
-			t->old_free_head = t->free_head;
+			t->old_free_head = track_once(&t->free_head);
 			old = used;
 			old_wrap = used_wrap;
 		}
@@ -131,10 +131,10 @@ static int settle_packed_region(struct vq *q)
 	t->used_wrap_counter = t->old_used_wrap_counter = old_wrap;
 	q->used_idx = q->published = old;
 	q->used_wrap = q->published_wrap = old_wrap;
-	uint16_t e = t->free_head;
+	uint16_t e = track_once(&t->free_head);
 	for (unsigned i = 0; i < q->track_size && e < q->track_size; i++) {
 		t->desc[e].inflight = 0;
-		e = t->desc[e].next;
+		e = track_once(&t->desc[e].next);
 	}
 	return 0;
 }

@@ -33,6 +33,20 @@ static inline uint16_t track_bounded(const struct vq *q, uint16_t entry)
 	return entry < q->track_size ? entry : 0;
 }
 
+/* In the features word that begins every region, unused by the document: the guest has turned its
+ * cache off. A successor learns it so; the guest, which has not noticed anything, never flushes. */
+#define TRACK_WRITE_THROUGH (1ull << 63)
+
+static inline void track_note_write_through(void *region, bool on)
+{
+	__atomic_store_n((uint64_t *)region, on ? TRACK_WRITE_THROUGH : 0, __ATOMIC_RELAXED);
+}
+
+static inline bool track_is_write_through(const void *region)
+{
+	return __atomic_load_n((const uint64_t *)region, __ATOMIC_RELAXED) & TRACK_WRITE_THROUGH;
+}
+
 /* Bytes of one queue's region, a multiple of 64. */
 uint64_t track_region_len_b(bool packed, uint16_t size);
 

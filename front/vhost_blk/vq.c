@@ -136,7 +136,10 @@ static void notify(struct vq *q, enum vq_notify on)
 
 static void disarm(struct pollee *pe)
 {
-	notify(of(pe), VQ_NOTIFY_OFF);
+	struct vq *q = of(pe);
+
+	if (!q->draining)
+		notify(q, VQ_NOTIFY_OFF);
 }
 
 static bool arm(struct pollee *pe)

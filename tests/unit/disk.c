@@ -111,7 +111,7 @@ static void sorts_a_batch(void **state)
 	bed_req(&b, &q[5], REQ_READ, 1, 512, buf);
 	bed_submit(&b, q, 6);
 	assert_int_equal(b.done, 6);
-	static const unsigned want[] = { REQ_OK, REQ_RANGE, REQ_OK, REQ_OK, REQ_OK, REQ_RANGE };
+	static const unsigned want[] = { REQ_OK, REQ_RANGE, REQ_OK, REQ_RANGE, REQ_OK, REQ_RANGE };
 
 	for (unsigned i = 0; i < 6; i++)
 		assert_int_equal(q[i].status, want[i]);

@@ -218,7 +218,7 @@ static void stops_a_queue_whose_ring_is_no_longer_there(void **state)
 
 	assert_int_equal(fake_tell(g, VHOST_USER_SET_MEM_TABLE, &t,
 				   VHOST_USER_MEM_TABLE_BYTES(1), &e.fd, 1), -EREMOTEIO);
-	assert_false(fake_vq(g, 0)->running);
+	assert_true(fake_vq(g, 0)->draining);
 	fake_settle(g);
 	extra_close(&e);
 	fake_close(g);

@@ -128,6 +128,29 @@ static void lets_the_guest_choose_its_cache(void **state)
 	fake_close(g);
 }
 
+/* A successor of a killed worker knows it from the in-flight region alone. */
+static void finds_a_guests_cache_choice_in_its_inflight_region(void **state)
+{
+	struct fake *g = fake_open(&(struct fake_conf){ .queues = 1, .track = true });
+	struct fake_req w = fake_req(g, VIRTIO_BLK_T_OUT, 0, 512);
+	uint32_t at = offsetof(struct virtio_blk_config, writeback);
+	struct vhost_user_msg m;
+
+	assert_int_equal(set(g, at, 1, 0), 0);
+	fake_disconnect(g);
+	g->front.writeback = true; /* as a front begins */
+	fake_connect(g);
+	fake_negotiate(g);
+	assert_int_equal(fake_set_track(g), 0);
+	assert_int_equal(get(g, at, 1, &m), 0);
+	assert_int_equal(m.payload.config.data[0], 0);
+	assert_int_equal(fake_share_mem(g), 0);
+	assert_int_equal(fake_start(g, 0, 0), 0);
+	assert_int_equal(fake_do(g->q[0], &w), VIRTIO_BLK_S_OK);
+	assert_int_equal(g->medium->seen[0].flags, REQ_F_FUA);
+	fake_close(g);
+}
+
 static void lets_the_guest_write_nothing_else(void **state)
 {
 	struct fake *g = wire_ready();
@@ -245,6 +268,7 @@ int main(void)
 		cmocka_unit_test(describes_nothing_that_changes_a_read_only_disk),
 		cmocka_unit_test(refuses_to_read_beyond_the_space),
 		cmocka_unit_test(lets_the_guest_choose_its_cache),
+		cmocka_unit_test(finds_a_guests_cache_choice_in_its_inflight_region),
 		cmocka_unit_test(lets_the_guest_write_nothing_else),
 		cmocka_unit_test(tells_the_guest_of_a_new_size),
 		cmocka_unit_test(keeps_a_resize_pending_until_it_is_confirmed),
