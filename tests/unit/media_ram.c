@@ -149,6 +149,43 @@ static void a_long_discard_takes_many_turns(void **state)
 	bed_close(&b);
 }
 
+/* A guest with much memory may ask for a copy that takes a second; others get their turn. */
+static void a_long_copy_takes_many_turns(void **state)
+{
+	size_t len = 3 * MIB + 512;
+	uint8_t *from = malloc(len), *to = calloc(1, len);
+	struct bed_req q, other;
+	uint8_t sector[512];
+	struct bed b;
+
+	open_ram_bed(&b);
+	fill(from, len, 3);
+	bed_req(&b, &q, REQ_WRITE, 1024, len, from);
+	bed_submit(&b, &q, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		poller_turn(b.poller);
+		assert_int_equal(q.status, BED_NOT_DONE);
+	}
+	bed_req(&b, &other, REQ_READ, 0, 512, sector);
+	bed_submit(&b, &other, 1);
+	assert_int_equal(other.status, REQ_OK); /* not behind the copy */
+	poller_turn(b.poller);
+	assert_int_equal(q.status, REQ_OK);
+	bed_req(&b, &q, REQ_READ, 1024, len, to);
+	/* in two segments that no piece fits */
+	q.r->nseg = 2;
+	q.r->seg[0].len_b = MIB + 100;
+	q.r->seg[1] = (struct seg){ to + MIB + 100, (uint32_t)(len - MIB - 100), NULL };
+	bed_submit(&b, &q, 1);
+	for (unsigned i = 0; i < 4; i++)
+		poller_turn(b.poller);
+	assert_int_equal(q.status, REQ_OK);
+	assert_memory_equal(to, from, len);
+	free(from);
+	free(to);
+	bed_close(&b);
+}
+
 static void grows_in_place_and_never_shrinks(void **state)
 {
 	uint8_t sector[512], back[512];
@@ -254,6 +291,7 @@ int main(void)
 		cmocka_unit_test(discard_frees_memory_and_leaves_zeros),
 		cmocka_unit_test(zeroes_keep_the_memory_unless_unmap_is_allowed),
 		cmocka_unit_test(a_long_discard_takes_many_turns),
+		cmocka_unit_test(a_long_copy_takes_many_turns),
 		cmocka_unit_test(grows_in_place_and_never_shrinks),
 		cmocka_unit_test(refuses_senseless_sizes_by_name),
 		cmocka_unit_test(refuses_hugepages_by_name_when_too_few_are_reserved),
