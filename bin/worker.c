@@ -23,6 +23,7 @@
 
 #define RETRY_FIRST_MS 2u
 #define RETRY_MAX_MS 500u
+#define CLOSE_GRACE_NS (3 * NS_PER_S) /* less than the keeper's own patience */
 
 struct worker {
 	const struct options *opt;
@@ -30,6 +31,7 @@ struct worker {
 	struct loop loop;
 	struct loop_watch events, ended; /* the keeper's; the only front's end */
 	struct loop_watch retry;	 /* timer, while disks wait for their media */
+	struct loop_watch closed;	 /* a disk that was waited for can be closed */
 	unsigned retry_ms;
 	struct state *state;
 	struct ctl *ctl;
@@ -120,6 +122,14 @@ static void ended_ready(struct loop_watch *watch, uint32_t events)
 	loop_stop(&container_of(watch, struct worker, ended)->loop);
 }
 
+static void closed_ready(struct loop_watch *watch, uint32_t events)
+{
+	eventfd_t times;
+
+	if (!eventfd_read(watch->fd, &times))
+		disk_ctl_reap(container_of(watch, struct worker, closed)->ctl);
+}
+
 /* @waiting disks could not be opened yet: the next try comes soon, the ones after it later. */
 static void plan_retry(struct worker *w, unsigned waiting)
 {
@@ -200,24 +210,32 @@ static int prepare(struct worker *w)
 	w->events.fd = w->link.event_fd;
 	w->ended.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->retry.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (!w->server || w->ended.fd < 0 || w->retry.fd < 0)
+	w->closed.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (!w->server || w->ended.fd < 0 || w->retry.fd < 0 || w->closed.fd < 0)
 		return err ? err : -ENOMEM;
+	disk_ctl_set_wake(w->closed.fd);
 	err = loop_add(&w->loop, &w->events, EPOLLIN);
 	if (!err)
 		err = loop_add(&w->loop, &w->ended, EPOLLIN);
+	if (!err)
+		err = loop_add(&w->loop, &w->closed, EPOLLIN);
 	return err ? err : loop_add(&w->loop, &w->retry, EPOLLIN);
 }
 
-static void tear_down(struct worker *w)
+static void tear_down(struct worker *w, int status)
 {
 	server_free(w->server);
-	disk_ctl_close_all();
+	/* what a stalled medium still uses is nothing to wait for; the kernel takes it away */
+	if (!disk_ctl_close_all(CLOSE_GRACE_NS))
+		_exit(status);
 	poller_ctl_stop();
 	ctl_free(w->ctl);
 	state_free(w->state);
 	loop_fini(&w->loop);
 	fd_close(w->ended.fd);
 	fd_close(w->retry.fd);
+	disk_ctl_set_wake(-1);
+	fd_close(w->closed.fd);
 	link_fini(&w->link);
 }
 
@@ -227,7 +245,8 @@ int worker_run(const struct options *o)
 			    .loop.epfd = -1,
 			    .events = { -1, keeper_ready },
 			    .ended = { -1, ended_ready },
-			    .retry = { -1, retry_ready } };
+			    .retry = { -1, retry_ready },
+			    .closed = { -1, closed_ready } };
 	int err = prepare(&w);
 
 	prctl(PR_SET_NAME, "postern-worker");
@@ -247,6 +266,8 @@ int worker_run(const struct options *o)
 		err = link_ready(&w.link);
 	if (!err)
 		err = loop_run(&w.loop);
-	tear_down(&w);
-	return err ? 1 : w.status;
+	int status = err ? 1 : w.status;
+
+	tear_down(&w, status);
+	return status;
 }

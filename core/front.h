@@ -46,8 +46,12 @@ struct front;
 
 struct front_ops {
 	const char *kind;
-	/* Disconnects, lets what is in flight end, and frees. Control thread; waits for the medium. */
+	/* Disconnects, lets what is in flight end, and frees. Control thread; waits for the medium,
+	 * unless stopped() has been called. */
 	void (*close)(struct front *f);
+	/* Begins close(): @stopped runs exactly once, on any thread, perhaps before this returns, as
+	 * soon as close() would not wait for the medium any more. Control thread; does not wait. */
+	void (*stop)(struct front *f, void (*stopped)(void *arg), void *arg);
 	/* Tells the front, which acts on a thread of its own. Control thread; does not wait. */
 	void (*changed)(struct front *f, unsigned changes);
 	/* Control thread; does not wait. */

@@ -5,11 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/parse.h"
 #include "control/rpc.h"
 #include "disk/entry_ctl.h"
+
+/* What a disk gets to let go of its medium before the command that closes it is answered. Nearly all
+ * need microseconds; others are closed when they can be, and meanwhile control serves the rest. */
+#define CLOSE_WAIT_NS (100 * NS_PER_MS)
 
 static struct list entries = { &entries, &entries };
 static char socket_dir[FD_SOCKET_PATH_MAX + 1];
@@ -34,6 +39,15 @@ static int not_found(const char *name, struct ctl_error *err)
 {
 	return ctl_fail(err, -ENOENT, "disk_not_found", "name",
 			"there is no disk '%s'; `disk list` names them", name);
+}
+
+/* @e is being closed, and keeps its name until it is. Return: 0 if not. */
+static int judge_closing(const struct entry *e, struct ctl_error *err)
+{
+	if (!e->closing)
+		return 0;
+	return ctl_fail(err, -EBUSY, "busy", "name", "the disk is closing; its medium has not ended "
+			"what is in flight");
 }
 
 /* Fills in what a disk has that its caller did not say, so that the state is complete. */
@@ -91,8 +105,10 @@ static int create_again(struct ctl *ctl, struct entry *e, const json_t *conf, js
 			struct ctl_error *err)
 {
 	char key[64];
-	int code;
+	int code = judge_closing(e, err);
 
+	if (code)
+		return code;
 	if (state_differs(e->conf, conf, key, sizeof(key)))
 		return ctl_fail(err, -EEXIST, "disk_exists", key,
 				"disk '%s' exists with another %s; `disk show` tells, `disk set` "
@@ -108,6 +124,73 @@ static int create_again(struct ctl *ctl, struct entry *e, const json_t *conf, js
 	}
 	*ret = entry_show(e, true);
 	return 0;
+}
+
+static int open_again(struct ctl *ctl, struct entry *e, struct ctl_error *err)
+{
+	e->was_kept = false; /* whoever reopens a disk whose data is lost wants it empty */
+	int code = entry_open(ctl, e, NULL, err);
+
+	e->waits = false;
+	if (code) {
+		e->why = *err;
+		log_error(entry_name(e), "not reopened: %s: %s", err->param, err->text);
+	} else {
+		log_info(entry_name(e), "reopened");
+	}
+	return code;
+}
+
+/* The front of @e, if it was open, has stopped. */
+static int finish_closing(struct ctl *ctl, struct entry *e, struct ctl_error *err)
+{
+	enum closing what = e->closing;
+
+	entry_close(e);
+	e->closing = CLOSING_NOT;
+	if (what == CLOSING_TO_REOPEN)
+		return open_again(ctl, e, err);
+	list_del(&e->node);
+	entry_free(e);
+	return 0;
+}
+
+/* Closes a listed disk, and what follows: at once if its medium allows, otherwise in disk_ctl_reap().
+ * Return: 0 also for that; what opening it again says. */
+static int close_for(struct ctl *ctl, struct entry *e, enum closing what, struct ctl_error *err)
+{
+	bool begun = e->closing;
+
+	e->closing = what;
+	if (begun)
+		return 0;
+	/* nobody connects to what is going */
+	entry_forget(ctl, e);
+	if (e->disk) {
+		entry_stop(e);
+		if (!entry_wait(e, clock_ns() + CLOSE_WAIT_NS)) {
+			log_warn(entry_name(e), "closes when its medium has ended what is in flight");
+			return 0;
+		}
+	}
+	return finish_closing(ctl, e, err);
+}
+
+void disk_ctl_set_wake(int fd)
+{
+	entry_set_wake(fd);
+}
+
+void disk_ctl_reap(struct ctl *ctl)
+{
+	struct ctl_error logged;
+
+	list_for_each(it, tmp, &entries) {
+		struct entry *e = list_entry(it, struct entry, node);
+
+		if (e->closing && entry_wait(e, 0))
+			finish_closing(ctl, e, &logged);
+	}
 }
 
 static int run_create(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
@@ -129,19 +212,18 @@ static int run_create(struct ctl *ctl, const json_t *params, json_t **ret, struc
 		return code ? code : ctl_fail(err, -ENOMEM, "no_memory", NULL, "out of memory");
 	e->is_new = true;
 	code = entry_open(ctl, e, NULL, err);
-	if (!code) {
-		code = state_put(ctl_state(ctl), "disk", entry_name(e), e->conf, err);
-		if (code) {
-			entry_close(e);
-			entry_forget(ctl, e);
-		}
-	}
 	if (code) {
 		ctl_unmake();
 		entry_free(e);
 		return code;
 	}
 	list_add_tail(&entries, &e->node);
+	code = state_put(ctl_state(ctl), "disk", entry_name(e), e->conf, err);
+	if (code) {
+		ctl_unmake();
+		close_for(ctl, e, CLOSING_FOR_GOOD, err);
+		return code;
+	}
 	log_info(entry_name(e), "created");
 	*ret = entry_show(e, true);
 	return 0;
@@ -227,16 +309,29 @@ int disk_ctl_serve(struct ctl *ctl, const json_t *params, int conn_fd, void (*en
 	return code;
 }
 
-void disk_ctl_close_all(void)
+bool disk_ctl_close_all(uint64_t grace_ns)
 {
-	struct list *n;
+	uint64_t until_ns = clock_ns() + grace_ns;
 
-	while ((n = list_pop(&entries))) {
-		struct entry *e = list_entry(n, struct entry, node);
+	list_for_each(it, tmp, &entries) {
+		struct entry *e = list_entry(it, struct entry, node);
 
+		if (e->disk && !e->closing)
+			entry_stop(e);
+	}
+	list_for_each(it, tmp, &entries) {
+		struct entry *e = list_entry(it, struct entry, node);
+
+		if (e->disk && !entry_wait(e, until_ns)) {
+			log_warn(entry_name(e), "not closed: its medium has not ended what is in "
+				 "flight");
+			continue;
+		}
 		entry_close(e);
+		list_del(&e->node);
 		entry_free(e);
 	}
+	return list_empty(&entries);
 }
 
 json_t *disk_ctl_list(void)
@@ -303,6 +398,8 @@ static int run_delete(struct ctl *ctl, const json_t *params, json_t **ret, struc
 	free(f);
 	if (!e)
 		return not_found(ctl_str(params, "name"), err);
+	if (e->closing == CLOSING_FOR_GOOD)
+		return judge_closing(e, err);
 	if (connected && !ctl_bool(params, "force"))
 		return ctl_fail(err, -EBUSY, "busy", "name",
 				"process %d is connected to it; force=on takes it away", pid);
@@ -311,11 +408,7 @@ static int run_delete(struct ctl *ctl, const json_t *params, json_t **ret, struc
 	if (code)
 		return code;
 	log_info(entry_name(e), "deleted");
-	entry_close(e);
-	entry_forget(ctl, e);
-	list_del(&e->node);
-	entry_free(e);
-	return 0;
+	return close_for(ctl, e, CLOSING_FOR_GOOD, err);
 }
 
 /* A medium that has lost a write stays failed, whatever later ones say, until somebody has looked
@@ -326,18 +419,12 @@ static int run_reopen(struct ctl *ctl, const json_t *params, json_t **ret, struc
 
 	if (!e)
 		return not_found(ctl_str(params, "name"), err);
-	entry_close(e);
-	entry_forget(ctl, e);
-	e->was_kept = false; /* whoever reopens a disk whose data is lost wants it empty */
-	int code = entry_open(ctl, e, NULL, err);
+	int code = judge_closing(e, err);
 
-	e->waits = false;
-	if (code) {
-		e->why = *err;
-		log_error(entry_name(e), "not reopened: %s: %s", err->param, err->text);
+	if (!code)
+		code = close_for(ctl, e, CLOSING_TO_REOPEN, err);
+	if (code)
 		return code;
-	}
-	log_info(entry_name(e), "reopened");
 	*ret = entry_show(e, true);
 	return 0;
 }
@@ -408,6 +495,8 @@ static int run_set(struct ctl *ctl, const json_t *params, json_t **ret, struct c
 
 	if (!e)
 		return not_found(ctl_str(params, "name"), err);
+	if (e->closing)
+		return judge_closing(e, err);
 	if (!e->disk)
 		return ctl_fail(err, -ENODEV, "disk_failed", "name", "the disk is not open: %.300s",
 				e->why.text);
@@ -490,6 +579,8 @@ static int run_resize(struct ctl *ctl, const json_t *params, json_t **ret, struc
 
 	if (!e)
 		return not_found(ctl_str(params, "name"), err);
+	if (e->closing)
+		return judge_closing(e, err);
 	if (!e->disk)
 		return ctl_fail(err, -ENODEV, "disk_failed", "name", "the disk is not open: %.300s",
 				e->why.text);

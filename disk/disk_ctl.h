@@ -26,8 +26,15 @@ unsigned disk_ctl_retry(struct ctl *ctl);
 int disk_ctl_serve(struct ctl *ctl, const json_t *params, int conn_fd, void (*ended)(void *arg),
 		   void *arg, struct ctl_error *err);
 
-/* Closes all of them; what they keep stays. Waits for requests in flight. */
-void disk_ctl_close_all(void);
+/* An eventfd that is written to, from any thread, when disk_ctl_reap() has something to do. */
+void disk_ctl_set_wake(int fd);
+/* Ends what `disk delete` and `disk reopen` have begun, of disks that have let go of their media
+ * since. */
+void disk_ctl_reap(struct ctl *ctl);
+
+/* Closes all of them; what they keep stays. Waits for requests in flight, but no longer than
+ * @grace_ns. Return: whether all are closed; the pollers and the media of others are in use. */
+bool disk_ctl_close_all(uint64_t grace_ns);
 
 /* What `disk list` answers: a new reference. */
 json_t *disk_ctl_list(void);

@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
+#include "base/clock.h"
 #include "control/rpc.h"
 #include "disk/poller_ctl.h"
 
@@ -206,6 +208,48 @@ give_back:
 	poller_ctl_give_back(e->poller, e->npoller);
 	e->npoller = 0;
 	return code;
+}
+
+/* Fronts stop on threads of their own. */
+static pthread_mutex_t stop_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t stop_cond = PTHREAD_COND_INITIALIZER;
+static int wake_fd = -1;
+
+void entry_set_wake(int fd)
+{
+	wake_fd = fd;
+}
+
+static void front_stopped(void *arg)
+{
+	struct entry *e = arg;
+
+	/* control may free the entry as soon as it sees the flag */
+	pthread_mutex_lock(&stop_lock);
+	e->has_stopped = true;
+	pthread_cond_broadcast(&stop_cond);
+	pthread_mutex_unlock(&stop_lock);
+	if (wake_fd >= 0)
+		eventfd_write(wake_fd, 1);
+}
+
+void entry_stop(struct entry *e)
+{
+	e->has_stopped = false;
+	e->front->ops->stop(e->front, front_stopped, e);
+}
+
+bool entry_wait(struct entry *e, uint64_t until_ns)
+{
+	struct timespec at = { (time_t)(until_ns / NS_PER_S), (long)(until_ns % NS_PER_S) };
+	int err = 0;
+
+	pthread_mutex_lock(&stop_lock);
+	while (!e->has_stopped && !err)
+		err = pthread_cond_clockwait(&stop_cond, &stop_lock, CLOCK_MONOTONIC, &at);
+	bool has_stopped = e->has_stopped;
+	pthread_mutex_unlock(&stop_lock);
+	return has_stopped;
 }
 
 void entry_close(struct entry *e)

@@ -10,6 +10,9 @@
 #include "control/kinds.h"
 #include "disk/disk.h"
 
+/* What follows when a disk that is being closed has closed. */
+enum closing { CLOSING_NOT, CLOSING_TO_REOPEN, CLOSING_FOR_GOOD };
+
 struct entry {
 	struct list node;
 	json_t *conf;	     /* as ctl_check() left it; what is kept in the state */
@@ -17,6 +20,8 @@ struct entry {
 	bool is_new;	      /* it has never been open: its medium may be made */
 	bool waits;	      /* not open: another still has its medium */
 	bool was_kept;	      /* it comes from the state: what memory held of it is lost */
+	enum closing closing; /* still open, for what its medium has not ended */
+	bool has_stopped;     /* its front has; under the lock of entry_ctl.c */
 
 	/* open, or NULL */
 	struct disk *disk;
@@ -43,7 +48,15 @@ void entry_free(struct entry *e); /* closed */
 /* Opens medium, functions, disk and front; all or nothing. Return: 0; -errno with @err. */
 int entry_open(struct ctl *ctl, struct entry *e, const struct entry_conn *conn,
 	       struct ctl_error *err);
+/* Waits for the medium, unless the front has stopped. */
 void entry_close(struct entry *e);
+/* Begins to close an open disk; does not wait. Once the front has stopped entry_close() does not
+ * wait either, and the descriptor of entry_set_wake() is written to. */
+void entry_stop(struct entry *e);
+/* Waits until the front of @e has stopped, at most to @until_ns. Return: whether it has. */
+bool entry_wait(struct entry *e, uint64_t until_ns);
+/* An eventfd; -1, as at first: none. */
+void entry_set_wake(int fd);
 /* Takes away what the closed disk's front has left in the file system: it goes for good. */
 void entry_forget(struct ctl *ctl, const struct entry *e);
 

@@ -22,6 +22,11 @@ static const char *health(const struct entry *e, const struct disk_stats *st,
 	char age[16];
 
 	*ret_why = '\0';
+	if (e->closing) {
+		snprintf(ret_why, len, "its medium has not ended %llu requests, the oldest %s old",
+			 (unsigned long long)st->inflight, format_ns(st->oldest_ns, age));
+		return "closing";
+	}
 	if (state && !strcmp(state, "failed")) {
 		snprintf(ret_why, len, "its medium has failed; `disk reopen` tries it again");
 		return "failed";

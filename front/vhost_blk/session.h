@@ -25,6 +25,9 @@ struct vhost_blk {
 
 	pthread_mutex_t lock;
 	struct session *session; /* NULL: nobody is connected */
+	bool has_ended;		 /* the thread has, or is about to */
+	void (*stopped)(void *arg); /* who waits for that; NULL: nobody */
+	void *stopped_arg;
 };
 
 #define VHOST_BLK_STOP (1u << 31)

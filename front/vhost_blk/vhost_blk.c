@@ -141,6 +141,13 @@ static void *serve(void *arg)
 		}
 	}
 	end(f, NULL);
+	pthread_mutex_lock(&f->lock);
+	f->has_ended = true;
+	void (*stopped)(void *) = f->stopped;
+	void *stopped_arg = f->stopped_arg;
+	pthread_mutex_unlock(&f->lock);
+	if (stopped)
+		stopped(stopped_arg);
 	return NULL;
 }
 
@@ -187,6 +194,21 @@ static void vhost_blk_free(struct vhost_blk *f)
 	free(f);
 }
 
+static void vhost_blk_stop(struct front *front, void (*stopped)(void *arg), void *arg)
+{
+	struct vhost_blk *f = of(front);
+
+	pthread_mutex_lock(&f->lock);
+	bool has_ended = f->has_ended;
+	f->stopped = stopped;
+	f->stopped_arg = arg;
+	pthread_mutex_unlock(&f->lock);
+	if (has_ended) /* by itself: its one connection had ended */
+		stopped(arg);
+	else
+		tell(f, VHOST_BLK_STOP);
+}
+
 static void vhost_blk_close(struct front *front)
 {
 	struct vhost_blk *f = of(front);
@@ -200,6 +222,7 @@ static void vhost_blk_close(struct front *front)
 static const struct front_ops vhost_blk_ops = {
 	.kind = "vhost-user",
 	.close = vhost_blk_close,
+	.stop = vhost_blk_stop,
 	.changed = vhost_blk_changed,
 	.info = vhost_blk_info,
 };
