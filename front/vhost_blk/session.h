@@ -20,6 +20,7 @@ struct vhost_blk {
 	bool writeback; /* as the guest has set it; outlives a connection, as the guest does */
 
 	pthread_t thread;
+	uint64_t accept_ns; /* not before; 0: at once. The thread's own. */
 	int wake_fd;   /* eventfd: look at todo */
 	unsigned todo; /* enum front_change and VHOST_BLK_STOP; atomic */
 

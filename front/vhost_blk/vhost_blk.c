@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,6 +17,8 @@
 #include "front/vhost_blk/session.h"
 
 #define STACK_B (256 * KIB)
+/* How long who connects waits when there is no descriptor or memory to be had for it. */
+#define ACCEPT_PAUSE_MS 100
 
 static struct vhost_blk *of(struct front *f)
 {
@@ -59,8 +62,17 @@ static void accept_one(struct vhost_blk *f)
 {
 	int sock = accept4(f->conf.listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
+	if (sock < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
+		/* it stays in the backlog, and the listener readable: no reason to spin */
+		if (!f->accept_ns)
+			log_error(disk_name(f->conf.disk), "cannot take a connection, tries again: %s",
+				  strerror(errno));
+		f->accept_ns = clock_ns() + ACCEPT_PAUSE_MS * NS_PER_MS;
+		return;
+	}
 	if (sock < 0)
 		return;
+	f->accept_ns = 0;
 	if (!f->session) {
 		begin(f, sock);
 		return;
@@ -113,9 +125,10 @@ static void *serve(void *arg)
 		begin(f, f->conf.conn_fd);
 	while (!(__atomic_load_n(&f->todo, __ATOMIC_RELAXED) & VHOST_BLK_STOP)) {
 		struct session *s = f->session;
+		bool pause = f->accept_ns && clock_ns() < f->accept_ns;
 		struct pollfd w[] = {
 			{ .fd = f->wake_fd, .events = POLLIN },
-			{ .fd = f->conf.listen_fd, .events = POLLIN },
+			{ .fd = pause ? -1 : f->conf.listen_fd, .events = POLLIN },
 			{ .fd = s ? s->sock : -1, .events = POLLIN | POLLRDHUP },
 			{ .fd = s ? s->backend_fd : -1, .events = POLLIN },
 		};
@@ -123,7 +136,7 @@ static void *serve(void *arg)
 		/* relaxed: a message that waited may have taken the wake-up and left the work */
 		bool left = __atomic_load_n(&f->todo, __ATOMIC_RELAXED);
 
-		if (poll(w, ARRAY_SIZE(w), left ? 0 : -1) < 0)
+		if (poll(w, ARRAY_SIZE(w), left ? 0 : pause ? ACCEPT_PAUSE_MS : -1) < 0)
 			continue;
 		if (w[0].revents || left)
 			handle_todo(f);

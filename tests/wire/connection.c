@@ -106,6 +106,38 @@ static void serves_a_client(void **state)
 	house_close(&h);
 }
 
+static unsigned accepts, refuse_accepts;
+
+int __real_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags);
+int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags);
+
+int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
+{
+	if (accepts++ >= refuse_accepts)
+		return __real_accept4(fd, addr, len, flags);
+	errno = EMFILE;
+	return -1;
+}
+
+static void pauses_when_there_is_no_descriptor_for_a_connection(void **state)
+{
+	struct house h;
+
+	accepts = 0;
+	refuse_accepts = 3;
+	house_open(&h, 1, -1, NULL, NULL);
+	uint64_t start_ns = clock_ns();
+	struct client *c = join(&h, false, 1);
+
+	/* three pauses of 100 ms, and no try between them */
+	assert_true(clock_ns() - start_ns >= 300 * NS_PER_MS);
+	assert_int_equal(accepts, 4);
+	do_one(c, 0, VIRTIO_BLK_T_IN, 0);
+	client_close(c);
+	house_close(&h);
+	refuse_accepts = 0;
+}
+
 static void lets_a_client_come_back_at_any_time(void **state)
 {
 	struct house h;
@@ -356,6 +388,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(serves_a_client),
+		cmocka_unit_test(pauses_when_there_is_no_descriptor_for_a_connection),
 		cmocka_unit_test(lets_a_client_come_back_at_any_time),
 		cmocka_unit_test(refuses_a_second_client),
 		cmocka_unit_test(lets_a_successor_wait_for_the_end_of_its_predecessor),
