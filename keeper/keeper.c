@@ -31,6 +31,7 @@ struct keeper {
 	struct loop_watch control, request, signals, timer;
 	struct office office;
 	int event_fd;
+	struct own_file control_file;
 	/* Callers that the worker has not acknowledged, oldest first: if it dies before it has read
 	 * the message, its successor gets them. */
 	int caller_fd[CALLERS_MAX];
@@ -329,7 +330,8 @@ static int listen_control(struct keeper *k)
 	int err = make_parents(path, geteuid() ? 0700 : 0755);
 
 	if (!err)
-		k->control.fd = listen_for_group(path, group ? 0660 : 0600, group);
+		k->control.fd = listen_for_group(path, group ? 0660 : 0600, group,
+						 &k->control_file);
 	if (k->control.fd < 0 && !err)
 		err = k->control.fd;
 	if (err)
@@ -372,7 +374,7 @@ static void tear_down(struct keeper *k)
 	}
 	office_sweep(&k->office, true);
 	if (k->control.fd >= 0)
-		unlink(k->cfg->control_path);
+		own_file_unlink(k->cfg->control_path, &k->control_file);
 	while (k->ncaller)
 		fd_close(k->caller_fd[--k->ncaller]);
 	fd_close(k->control.fd);

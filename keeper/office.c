@@ -19,6 +19,7 @@ struct kept_socket {
 	struct list node;
 	int fd;
 	bool claimed; /* by the worker of now */
+	struct own_file file;
 	char path[];
 };
 
@@ -58,17 +59,22 @@ static void remember_made(struct office *o, const char *path, int fd)
 	if (fstat(fd, &st))
 		return;
 	memcpy(o->made, path, strlen(path) + 1);
-	o->made_dev = st.st_dev;
-	o->made_ino = st.st_ino;
+	o->made_file = (struct own_file){ st.st_dev, st.st_ino };
+}
+
+int own_file_unlink(const char *path, const struct own_file *file)
+{
+	struct stat st;
+
+	if (!file->ino || lstat(path, &st) || st.st_dev != file->dev || st.st_ino != file->ino)
+		return -ENOENT;
+	return unlink(path) ? -ENOENT : 0;
 }
 
 /* Removes no file but one that the worker itself has just made. */
 static int serve_unmake(struct office *o)
 {
-	struct stat st;
-	bool same = *o->made && !lstat(o->made, &st) && st.st_dev == o->made_dev &&
-		    st.st_ino == o->made_ino;
-	int err = same && !unlink(o->made) ? 0 : -ENOENT;
+	int err = *o->made ? own_file_unlink(o->made, &o->made_file) : -ENOENT;
 
 	*o->made = '\0';
 	return err;
@@ -110,16 +116,17 @@ static struct kept_socket *find_socket(const struct office *o, const char *path)
 
 static void drop_socket(struct office *o, struct kept_socket *s)
 {
-	unlink(s->path);
+	own_file_unlink(s->path, &s->file);
 	fd_close(s->fd);
 	list_del(&s->node);
 	o->nsocket--;
 	free(s);
 }
 
-int listen_for_group(const char *path, mode_t mode, const char *group)
+int listen_for_group(const char *path, mode_t mode, const char *group, struct own_file *ret_file)
 {
 	struct group *g = group ? getgrnam(group) : NULL;
+	struct stat st;
 
 	if (group && !g)
 		return -ESRCH;
@@ -132,6 +139,9 @@ int listen_for_group(const char *path, mode_t mode, const char *group)
 		fd_close(fd);
 		return err;
 	}
+	if (fd >= 0) /* the file's number, which is not that of the socket */
+		*ret_file = lstat(path, &st) ? (struct own_file){ 0 } :
+					       (struct own_file){ st.st_dev, st.st_ino };
 	return fd;
 }
 
@@ -148,7 +158,8 @@ static int serve_listen(struct office *o, const struct keeper_request *req, int 
 		s = o->nsocket < SOCKETS_MAX ? malloc(sizeof(*s) + len) : NULL;
 		if (!s)
 			return -ENOMEM;
-		s->fd = listen_for_group(req->path, req->mode, *req->group ? req->group : NULL);
+		s->fd = listen_for_group(req->path, req->mode, *req->group ? req->group : NULL,
+					 &s->file);
 		if (s->fd < 0) {
 			int err = s->fd;
 

@@ -12,6 +12,12 @@ struct store {
 	int dir_fd, lock_fd; /* -1: nothing is kept */
 };
 
+/* A file that we have made, so that no other is removed that has its name by now. */
+struct own_file {
+	dev_t dev;
+	ino_t ino; /* 0: none */
+};
+
 /* What answers the worker's requests. */
 struct office {
 	struct store store;
@@ -19,8 +25,7 @@ struct office {
 	unsigned nsocket;
 	/* The file that was made last for the worker, until a state is saved that may speak of it. */
 	char made[KEEPER_PATH_MAX];
-	dev_t made_dev;
-	ino_t made_ino;
+	struct own_file made_file;
 };
 
 /* @dir is created if missing (its parents too). Return: 0; -EBUSY: another has it; -errno. */
@@ -45,7 +50,9 @@ void office_unclaim(struct office *o);
 void office_sweep(struct office *o, bool all);
 
 /* As fd_listen(), and the file belongs to @group, if there is one. Return: -ESRCH: no such. */
-int listen_for_group(const char *path, mode_t mode, const char *group);
+int listen_for_group(const char *path, mode_t mode, const char *group, struct own_file *ret_file);
+/* Removes what is at @path if it is @file. Return: 0; -ENOENT. */
+int own_file_unlink(const char *path, const struct own_file *file);
 
 /* mkdir -p of all that comes before the last '/' in @path. Return: 0; -errno. */
 int make_parents(const char *path, mode_t mode);

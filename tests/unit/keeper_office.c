@@ -201,6 +201,24 @@ static void refuses_sockets_of_others(void **state)
 	assert_int_equal(access(at("s"), F_OK), -1);
 }
 
+static void removes_no_socket_but_its_own(void **state)
+{
+	assert_true(serve(request(KEEPER_LISTEN, at("s"), 0, 0600), -1) >= 0);
+	assert_true(serve(request(KEEPER_LISTEN, at("t"), 0, 0600), -1) >= 0);
+	/* others have taken their places; the old files live on, so that no number comes twice */
+	for (const char *const *name = (const char *const[]){ "s", "t", NULL }; *name; name++) {
+		char kept[128];
+
+		snprintf(kept, sizeof(kept), "%s/%s.old", dir, *name);
+		assert_int_equal(rename(at(*name), kept), 0);
+		assert_int_equal(close(open(at(*name), O_CREAT | O_WRONLY, 0600)), 0);
+	}
+	assert_int_equal(serve(request(KEEPER_UNLISTEN, at("s"), 0, 0), -1), -1);
+	assert_int_equal(access(path, F_OK), 0);
+	office_sweep(&office, true);
+	assert_int_equal(access(at("t"), F_OK), 0);
+}
+
 static void saves_the_state_whole(void **state)
 {
 	CLEANUP(base_free) char *text = NULL;
@@ -252,6 +270,7 @@ int main(void)
 		IN_DIR(keeps_a_socket_for_the_next_worker),
 		IN_DIR(sweeps_sockets_that_nobody_claimed),
 		IN_DIR(refuses_sockets_of_others),
+		IN_DIR(removes_no_socket_but_its_own),
 		IN_DIR(saves_the_state_whole),
 		IN_DIR(refuses_a_state_that_is_no_file),
 		IN_DIR(one_state_has_one_keeper),

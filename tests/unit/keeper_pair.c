@@ -145,6 +145,23 @@ static void sigterm_ends_both_with_status_0_and_no_socket(void **state)
 	assert_int_equal(kill(pid, 0), -1);
 }
 
+static void removes_no_control_socket_but_its_own(void **state)
+{
+	pid_t keeper = start(), pid;
+	unsigned restarts;
+	char kept[128];
+
+	close(connect_worker(&pid, &restarts));
+	snprintf(kept, sizeof(kept), "%s.old", sock);
+	assert_int_equal(rename(sock, kept), 0);
+	int fd = fd_listen(sock, 0600); /* another program's */
+	assert_true(fd >= 0);
+	kill(keeper, SIGTERM);
+	assert_int_equal(wait_for(keeper), 0);
+	assert_int_equal(access(sock, F_OK), 0);
+	close(fd);
+}
+
 static void killed_worker_has_a_successor_on_the_same_socket(void **state)
 {
 	pid_t keeper = start(), first, second;
@@ -300,6 +317,7 @@ int main(int argc, char **argv)
 #define IN_DIR(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		IN_DIR(sigterm_ends_both_with_status_0_and_no_socket),
+		IN_DIR(removes_no_control_socket_but_its_own),
 		IN_DIR(killed_worker_has_a_successor_on_the_same_socket),
 		IN_DIR(killed_keeper_leaves_no_worker),
 		IN_DIR(saves_for_the_worker),
