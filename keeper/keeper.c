@@ -301,7 +301,15 @@ static void control_ready(struct loop_watch *w, uint32_t events)
 		log_warn(NULL, "control connection of user %u refused", uid);
 		return;
 	}
-	tell(k, KEEPER_CONN, fd); /* if that fails the worker is dying */
+	int err = tell(k, KEEPER_CONN, fd);
+
+	/* The worker acknowledges one caller for each that it was told of. If it is dying its
+	 * successor is told of all that are kept here. */
+	if (err && err != -EPIPE && err != -ECONNRESET) {
+		log_warn(NULL, "control connection dropped, the worker cannot be given it: %s",
+			 strerror(-err));
+		return;
+	}
 	k->caller_fd[k->ncaller++] = fd_steal(&fd);
 }
 

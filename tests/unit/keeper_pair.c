@@ -30,6 +30,21 @@
 
 static char dir[64], sock[80], state_dir[80];
 
+/* Makes the first messages with a descriptor fail, in the keeper: its worker starts afresh. */
+static unsigned refuse_fds;
+
+ssize_t __real_sendmsg(int fd, const struct msghdr *m, int flags);
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags);
+
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags)
+{
+	if (!m->msg_controllen || !refuse_fds)
+		return __real_sendmsg(fd, m, flags);
+	refuse_fds--;
+	errno = ETOOMANYREFS;
+	return -1;
+}
+
 /* The worker. */
 static void obey(struct link *l, int fd, unsigned restarts)
 {
@@ -160,6 +175,32 @@ static void removes_no_control_socket_but_its_own(void **state)
 	assert_int_equal(wait_for(keeper), 0);
 	assert_int_equal(access(sock, F_OK), 0);
 	close(fd);
+}
+
+static void caller_that_cannot_be_handed_over_is_let_go(void **state)
+{
+	char text[64];
+	unsigned restarts;
+	pid_t pid;
+
+	refuse_fds = 1;
+	pid_t keeper = start();
+
+	refuse_fds = 0;
+	int fd = fd_connect(sock);
+	while (fd < 0) {
+		sched_yield();
+		fd = fd_connect(sock);
+	}
+	/* its end comes at once, not with the acknowledgement of the next caller */
+	struct pollfd end = { .fd = fd, .events = POLLIN };
+	assert_int_equal(poll(&end, 1, 10000), 1);
+	assert_int_equal(read(fd, text, sizeof(text)), 0);
+	close(fd);
+	close(connect_worker(&pid, &restarts));
+	assert_int_equal(restarts, 0);
+	kill(keeper, SIGTERM);
+	assert_int_equal(wait_for(keeper), 0);
 }
 
 static void killed_worker_has_a_successor_on_the_same_socket(void **state)
@@ -318,6 +359,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		IN_DIR(sigterm_ends_both_with_status_0_and_no_socket),
 		IN_DIR(removes_no_control_socket_but_its_own),
+		IN_DIR(caller_that_cannot_be_handed_over_is_let_go),
 		IN_DIR(killed_worker_has_a_successor_on_the_same_socket),
 		IN_DIR(killed_keeper_leaves_no_worker),
 		IN_DIR(saves_for_the_worker),
