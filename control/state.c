@@ -110,8 +110,8 @@ static int commit(struct state *s, json_t *doc, struct ctl_error *err)
 	return 0;
 }
 
-int state_put(struct state *s, const char *noun, const char *name, const json_t *object,
-	      struct ctl_error *err)
+/* Return: the document with @object in it; NULL without memory. */
+static json_t *with(const struct state *s, const char *noun, const char *name, const json_t *object)
 {
 	json_t *doc = json_deep_copy(s->doc), *all = json_object_get(doc, noun);
 
@@ -123,7 +123,27 @@ int state_put(struct state *s, const char *noun, const char *name, const json_t 
 		json_decref(doc);
 		doc = NULL;
 	}
-	return commit(s, doc, err);
+	return doc;
+}
+
+int state_put(struct state *s, const char *noun, const char *name, const json_t *object,
+	      struct ctl_error *err)
+{
+	return commit(s, with(s, noun, name, object), err);
+}
+
+int state_put_back(struct state *s, const char *noun, const char *name, const json_t *object,
+		   struct ctl_error *err)
+{
+	json_t *doc = with(s, noun, name, object);
+	int ret = commit(s, json_incref(doc), err);
+
+	if (ret && doc) {
+		json_decref(s->doc);
+		s->doc = json_incref(doc);
+	}
+	json_decref(doc);
+	return ret;
 }
 
 int state_del(struct state *s, const char *noun, const char *name, struct ctl_error *err)

@@ -33,6 +33,11 @@ const json_t *state_all(const struct state *s, const char *noun);
 /* @object stays the caller's; it is copied. Error id: state_failed. Return: 0 or -errno. */
 int state_put(struct state *s, const char *noun, const char *name, const json_t *object,
 	      struct ctl_error *err);
+/* As state_put(), to take back a change that was saved and then could not be made. If it cannot be
+ * saved the state has it all the same, and whatever is saved next saves it: until then what a
+ * restart finds is the change. */
+int state_put_back(struct state *s, const char *noun, const char *name, const json_t *object,
+		   struct ctl_error *err);
 /* 0 also when there was none. */
 int state_del(struct state *s, const char *noun, const char *name, struct ctl_error *err);
 

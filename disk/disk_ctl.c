@@ -487,6 +487,21 @@ static int apply(struct entry *e, const json_t *conf, struct ctl_error *err)
 	return 0;
 }
 
+/* The state has a change of @e that could not be made, for the reason in @err: it gets back what is
+ * true, now or with the next change of anything. */
+static void take_back(struct ctl *ctl, const struct entry *e, struct ctl_error *err)
+{
+	struct ctl_error why;
+	size_t len = strlen(err->text);
+
+	if (!state_put_back(ctl_state(ctl), "disk", entry_name(e), e->conf, &why))
+		return;
+	log_error(entry_name(e), "a restart would make a change that was refused, until another "
+		  "change is saved: %s", why.text);
+	snprintf(err->text + len, sizeof(err->text) - len, "; and %.150s: until another change is "
+		 "saved a restart would make this one", why.text);
+}
+
 static int run_set(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
 {
 	struct entry *e = find(ctl_str(params, "name"));
@@ -508,11 +523,8 @@ static int run_set(struct ctl *ctl, const json_t *params, json_t **ret, struct c
 	code = state_put(ctl_state(ctl), "disk", entry_name(e), conf, err);
 	if (!code) {
 		code = apply(e, conf, err);
-		if (code) {
-			struct ctl_error ignored;
-
-			state_put(ctl_state(ctl), "disk", entry_name(e), e->conf, &ignored);
-		}
+		if (code)
+			take_back(ctl, e, err);
 	}
 	if (code) {
 		json_decref(conf);
@@ -550,7 +562,6 @@ static int resize(struct ctl *ctl, struct entry *e, uint64_t size_b, struct ctl_
 {
 	uint64_t medium_b = e->media->caps.size_b;
 	struct disk_error why = { 0 };
-	struct ctl_error ignored;
 	json_t *conf;
 	int code = medium_b && size_b > medium_b ? e->media_kind->resize(e->media, size_b, err) : 0;
 
@@ -561,7 +572,7 @@ static int resize(struct ctl *ctl, struct entry *e, uint64_t size_b, struct ctl_
 	code = state_put(ctl_state(ctl), "disk", entry_name(e), conf, err);
 	if (!code && disk_resize(e->disk, size_b, &why)) {
 		code = entry_disk_fail(&why, err);
-		state_put(ctl_state(ctl), "disk", entry_name(e), e->conf, &ignored);
+		take_back(ctl, e, err);
 	}
 	if (code) {
 		json_decref(conf);

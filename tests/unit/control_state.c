@@ -70,6 +70,33 @@ static void failed_save_changes_nothing(void **state)
 	state_free(s);
 }
 
+static void put_back_is_saved_with_the_next_change(void **state)
+{
+	struct shelf sh = { 0 };
+	struct ctl_error err;
+	struct state *s = state_new(shelve, &sh), *after = state_new(NULL, NULL);
+	json_t *d4 = disk(4), *d8 = disk(8);
+
+	assert_int_equal(state_put(s, "disk", "web", d4, &err), 0);
+	assert_int_equal(state_put(s, "disk", "web", d8, &err), 0);
+	sh.fail = -ENOSPC;
+	assert_int_equal(state_put_back(s, "disk", "web", d4, &err), -ENOSPC);
+	assert_string_equal(err.id, "state_failed");
+	assert_true(json_equal(state_get(s, "disk", "web"), d4));
+	sh.fail = 0;
+	assert_int_equal(state_put(s, "disk", "db", d8, &err), 0);
+	assert_int_equal(state_load(after, sh.text, strlen(sh.text), &err), 0);
+	assert_true(json_equal(state_get(after, "disk", "web"), d4));
+	assert_true(json_equal(state_get(after, "disk", "db"), d8));
+	/* and at once where it can be */
+	assert_int_equal(state_put_back(s, "disk", "db", d4, &err), 0);
+	assert_int_equal(sh.saves, 4);
+	json_decref(d4);
+	json_decref(d8);
+	state_free(s);
+	state_free(after);
+}
+
 static void del_is_saved_and_idempotent(void **state)
 {
 	struct shelf sh = { 0 };
@@ -140,6 +167,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(put_is_saved_and_comes_back),
 		cmocka_unit_test(failed_save_changes_nothing),
+		cmocka_unit_test(put_back_is_saved_with_the_next_change),
 		cmocka_unit_test(del_is_saved_and_idempotent),
 		cmocka_unit_test(load_refuses_what_no_save_wrote),
 		cmocka_unit_test(load_refuses_a_newer_version),
