@@ -210,7 +210,7 @@ static void changes_the_table_more_often_than_it_can_count(void **state)
 	fake_close(g);
 }
 
-static void stops_a_queue_whose_ring_is_no_longer_there(void **state)
+static void takes_nothing_from_a_ring_that_is_no_longer_there(void **state)
 {
 	struct fake *g = fake_open(&(struct fake_conf){ .packed = fake_is_packed(state) });
 	struct extra e = extra_open(0);
@@ -529,7 +529,7 @@ int main(void)
 		FAKE_BOTH(changes_the_table_under_requests_in_flight),
 		FAKE_BOTH(lets_memory_go_from_a_stalled_medium),
 		FAKE_BOTH(changes_the_table_more_often_than_it_can_count),
-		FAKE_BOTH(stops_a_queue_whose_ring_is_no_longer_there),
+		FAKE_BOTH(takes_nothing_from_a_ring_that_is_no_longer_there),
 		FAKE_BOTH(refuses_regions_that_make_no_sense),
 		FAKE_BOTH(breaks_on_buffer_that_goes_round_the_end),
 		FAKE_BOTH(refuses_memory_that_is_an_ordinary_file),
