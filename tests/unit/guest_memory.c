@@ -154,6 +154,33 @@ static void maps_a_region_in_the_middle_of_a_page(void **state)
 	fd_close(fd);
 }
 
+/* Mapped by hugepages, whatever part of one the region is. */
+static void maps_a_region_of_hugepages(void **state)
+{
+	const uint64_t huge_b = 2 * MIB;
+	int fd = memfd_create("memory", MFD_CLOEXEC | MFD_HUGETLB);
+	struct gregion_desc d = { GIB, huge_b + PAGE, 0x40000000, huge_b - PAGE };
+	struct gregion *g;
+
+	if (fd < 0 || ftruncate(fd, (off_t)(2 * huge_b)) || fallocate(fd, 0, 0, (off_t)(2 * huge_b))) {
+		fd_close(fd);
+		print_message("no hugepages are reserved\n");
+		skip();
+	}
+	assert_int_equal(gregion_open(&d, fd, GMEM_SHARED_ONLY, &g), 0);
+	assert_int_equal(g->map_len_b, 2 * huge_b);
+	g->host[0] = 'a';
+	g->host[PAGE] = 'b';
+	assert_int_equal(gregion_detach(g), 0);
+	assert_int_equal(g->host[PAGE], 0);
+	gregion_put(g);
+	assert_int_equal(gregion_open(&d, fd, GMEM_SHARED_ONLY, &g), 0);
+	assert_int_equal(g->host[0], 'a');
+	assert_int_equal(g->host[PAGE], 'b');
+	gregion_put(g);
+	fd_close(fd);
+}
+
 static void refuses_what_cannot_be_mapped(void **state)
 {
 	struct gregion_desc d = { 0, PAGE, 0x5000, 0 };
@@ -188,6 +215,7 @@ int main(void)
 		cmocka_unit_test(finds_the_address_of_a_vmm),
 		cmocka_unit_test(finds_the_guest_address_of_a_pointer),
 		cmocka_unit_test(maps_a_region_in_the_middle_of_a_page),
+		cmocka_unit_test(maps_a_region_of_hugepages),
 		cmocka_unit_test(refuses_what_cannot_be_mapped),
 	};
 
