@@ -164,7 +164,7 @@ static void maps_a_region_of_hugepages(void **state)
 
 	if (fd < 0 || ftruncate(fd, (off_t)(2 * huge_b)) || fallocate(fd, 0, 0, (off_t)(2 * huge_b))) {
 		fd_close(fd);
-		print_message("no hugepages are reserved\n");
+		print_message("# no hugepages are reserved\n");
 		skip();
 	}
 	assert_int_equal(gregion_open(&d, fd, GMEM_SHARED_ONLY, &g), 0);
