@@ -280,18 +280,29 @@ static int set_vring_kick(struct session *s, struct message *m)
 	return session_update_queue(s, q);
 }
 
-static int set_vring_call(struct session *s, struct message *m)
+/* As queue_and_fd(), for a descriptor that a poller writes to and must never wait for. */
+static struct session_queue *queue_and_signal(struct session *s, struct message *m, int *ret_fd)
 {
-	int fd;
+	int fd = -1;
 	struct session_queue *q = queue_and_fd(s, m, &fd);
 
 	if (!q)
-		return -EPROTO;
-	/* a poller must not wait for whoever reads it */
+		return NULL;
 	if (fd >= 0 && (!is_eventfd(fd) || fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK))) {
 		fd_close(fd);
-		return -EPROTO;
+		return NULL;
 	}
+	*ret_fd = fd;
+	return q;
+}
+
+static int set_vring_call(struct session *s, struct message *m)
+{
+	int fd;
+	struct session_queue *q = queue_and_signal(s, m, &fd);
+
+	if (!q)
+		return -EPROTO;
 	if (q->vq.running)
 		vq_set_call(&q->vq, fd);
 	fd_close(q->call_fd);
@@ -302,14 +313,10 @@ static int set_vring_call(struct session *s, struct message *m)
 static int set_vring_err(struct session *s, struct message *m)
 {
 	int fd;
-	struct session_queue *q = queue_and_fd(s, m, &fd);
+	struct session_queue *q = queue_and_signal(s, m, &fd);
 
 	if (!q)
 		return -EPROTO;
-	if (fd >= 0 && (!is_eventfd(fd) || fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK))) {
-		fd_close(fd);
-		return -EPROTO;
-	}
 	if (q->vq.running)
 		vq_set_err(&q->vq, fd);
 	fd_close(q->err_fd);
