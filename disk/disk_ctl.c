@@ -502,6 +502,16 @@ static void take_back(struct ctl *ctl, const struct entry *e, struct ctl_error *
 		 "saved a restart would make this one", why.text);
 }
 
+/* Ends a change: @conf takes the place of @e's configuration if @code is 0, and is dropped
+ * otherwise. Return: @code. */
+static int adopt(struct entry *e, json_t *conf, int code)
+{
+	json_decref(code ? conf : e->conf);
+	if (!code)
+		e->conf = conf;
+	return code;
+}
+
 static int run_set(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
 {
 	struct entry *e = find(ctl_str(params, "name"));
@@ -526,12 +536,8 @@ static int run_set(struct ctl *ctl, const json_t *params, json_t **ret, struct c
 		if (code)
 			take_back(ctl, e, err);
 	}
-	if (code) {
-		json_decref(conf);
+	if (adopt(e, conf, code))
 		return code;
-	}
-	json_decref(e->conf);
-	e->conf = conf;
 	*ret = entry_show(e, true);
 	return 0;
 }
@@ -574,13 +580,7 @@ static int resize(struct ctl *ctl, struct entry *e, uint64_t size_b, struct ctl_
 		code = entry_disk_fail(&why, err);
 		take_back(ctl, e, err);
 	}
-	if (code) {
-		json_decref(conf);
-		return code;
-	}
-	json_decref(e->conf);
-	e->conf = conf;
-	return 0;
+	return adopt(e, conf, code);
 }
 
 static int run_resize(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
