@@ -127,10 +127,14 @@ struct ctl_opener {
 	int (*listen)(void *arg, const char *path, mode_t mode, const char *group);
 	int (*unlisten)(void *arg, const char *path);
 	int (*unmake)(void *arg);
+	struct keep *keep; /* what outlives the process; NULL: nothing does */
 };
 
 /* @opener stays the caller's and outlives its use; NULL: the direct one. Before any thread. */
 void ctl_set_opener(const struct ctl_opener *opener);
+
+/* Where parts keep what must outlive the process; NULL: nowhere. */
+struct keep *ctl_keep(void);
 
 /* Opens @path with open(2)'s @flags (close-on-exec is added; O_CREAT makes mode 0600). @param is
  * what an error names. Error ids: not_found, denied, busy, open_failed. May block.

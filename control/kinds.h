@@ -13,6 +13,7 @@ struct function; /* core/ */
 struct front;	 /* core/ */
 struct disk;	 /* disk/ */
 struct poller;	 /* core/ */
+struct keep_scope; /* core/keep.h */
 
 /* What the disk asks of its medium, beside the medium's own parameters. */
 struct media_want {
@@ -21,13 +22,14 @@ struct media_want {
 	/* A new disk: what it is kept in may be made. False when a disk comes back from the kept
 	 * state: a file that is not there is then an error, not an empty disk. */
 	bool create;
+	/* A disk that comes back from the kept state: what the medium held must still be there. A
+	 * medium that has lost it fails (data_lost), under a guest that believes in what it wrote. */
+	bool restored;
+	const struct keep_scope *keep; /* the medium's, for what must outlive the process */
 };
 
 struct media_kind {
 	struct ctl_kind ctl;
-	/* The data ends with the process. A disk of the kept state would come back empty, under a
-	 * guest that believes in what it wrote: it comes back failed, until somebody reopens it. */
-	bool is_volatile;
 	/* @params are checked against ctl.params and are the caller's. May block. Errors name
 	 * their parameter without a prefix ("path"); disk_ctl.c puts "medium." before it.
 	 * Ownership: *ret is closed through the medium's own close operation.
@@ -61,6 +63,7 @@ struct front_want {
 	int conn_fd;
 	void (*ended)(void *arg);
 	void *ended_arg;
+	const struct keep_scope *keep; /* the front's; empty when it serves one connection */
 };
 
 struct front_kind {

@@ -62,6 +62,11 @@ void ctl_set_opener(const struct ctl_opener *o)
 	opener = o ? o : &direct;
 }
 
+struct keep *ctl_keep(void)
+{
+	return opener->keep;
+}
+
 int ctl_open_path(const char *path, int flags, const char *param, struct ctl_error *err)
 {
 	int fd = opener->open(opener->arg, path, flags, 0600);

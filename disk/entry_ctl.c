@@ -14,8 +14,11 @@ struct entry *entry_new(json_t *conf)
 {
 	struct entry *e = calloc(1, sizeof(*e));
 
-	if (e)
-		e->conf = json_incref(conf);
+	if (!e)
+		return NULL;
+	e->conf = json_incref(conf);
+	e->keep.keep = ctl_keep();
+	snprintf(e->keep.path, sizeof(e->keep.path), "disk/%s", entry_name(e));
 	return e;
 }
 
@@ -58,17 +61,17 @@ static int open_media(struct ctl *ctl, struct entry *e, struct ctl_error *err)
 {
 	const json_t *value = json_object_get(e->conf, "medium");
 	const struct ctl_kind *kind = ctl_kind_of(ctl_tables(ctl), "medium", value);
+	struct keep_scope keep;
 	struct media_want want = { .size_b = ctl_u64(e->conf, "size"),
 				   .readonly = ctl_bool(e->conf, "readonly"),
-				   .create = e->is_new };
+				   .create = e->is_new,
+				   .restored = e->was_kept,
+				   .keep = &keep };
 
 	if (!kind)
 		return ctl_fail(err, -EINVAL, "unknown_kind", "medium", "there is no such medium");
 	e->media_kind = media_kind_of(kind);
-	if (e->media_kind->is_volatile && e->was_kept)
-		return ctl_fail(err, -ENODATA, "data_lost", "medium",
-				"its data was in memory and ended with the process that served it; "
-				"`disk reopen %s` starts it empty", entry_name(e));
+	keep_scope_in(&e->keep, "medium", &keep);
 	int code = e->media_kind->open(value, &want, &e->media, err);
 
 	return code ? qualify(code, kind, "medium", err) : 0;
@@ -158,6 +161,7 @@ static int open_front(struct ctl *ctl, struct entry *e, const struct entry_conn 
 {
 	const json_t *value = json_object_get(e->conf, "front");
 	const struct ctl_kind *kind = ctl_kind_of(ctl_tables(ctl), "front", value);
+	struct keep_scope keep = { 0 };
 	struct front_want want = { .disk = e->disk,
 				   .poller = e->poller,
 				   .npoller = e->npoller,
@@ -165,10 +169,13 @@ static int open_front(struct ctl *ctl, struct entry *e, const struct entry_conn 
 				   .socket_group = ctl_str(e->conf, "socket_group"),
 				   .conn_fd = conn ? conn->fd : -1,
 				   .ended = conn ? conn->ended : NULL,
-				   .ended_arg = conn ? conn->arg : NULL };
+				   .ended_arg = conn ? conn->arg : NULL,
+				   .keep = &keep };
 
 	if (!kind)
 		return ctl_fail(err, -EINVAL, "unknown_kind", "front", "there is no such front");
+	if (!conn)
+		keep_scope_in(&e->keep, "front", &keep);
 	return qualify(front_kind_of(kind)->open(value, &want, &e->front, err), kind, "front", err);
 }
 
@@ -272,4 +279,5 @@ void entry_forget(struct ctl *ctl, const struct entry *e)
 
 	if (kind && front_kind_of(kind)->forget)
 		front_kind_of(kind)->forget(value);
+	keep_drop_all(&e->keep);
 }

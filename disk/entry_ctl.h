@@ -8,6 +8,7 @@
 
 #include "base/list.h"
 #include "control/kinds.h"
+#include "core/keep.h"
 #include "disk/disk.h"
 
 /* What follows when a disk that is being closed has closed. */
@@ -15,6 +16,7 @@ enum closing { CLOSING_NOT, CLOSING_TO_REOPEN, CLOSING_FOR_GOOD };
 
 struct entry {
 	struct list node;
+	struct keep_scope keep; /* "disk/NAME": what outlives the process */
 	json_t *conf;	     /* as ctl_check() left it; what is kept in the state */
 	struct ctl_error why; /* of a disk that is not open */
 	bool is_new;	      /* it has never been open: its medium may be made */
@@ -57,7 +59,8 @@ void entry_stop(struct entry *e);
 bool entry_wait(struct entry *e, uint64_t until_ns);
 /* An eventfd; -1, as at first: none. */
 void entry_set_wake(int fd);
-/* Takes away what the closed disk's front has left in the file system: it goes for good. */
+/* Takes away what the disk's front has in the file system, and what is kept for a successor: the disk
+ * goes, or is to begin anew. */
 void entry_forget(struct ctl *ctl, const struct entry *e);
 
 /* "size: ..." of disk_error as an error of the command. Return: -EINVAL. */

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "core/keep.h"
 #include "disk/disk.h"
 #include "guest/gmem.h"
 
@@ -23,6 +24,7 @@ struct vhost_blk_conf {
 	/* Called on the front's thread when the connection of conn_fd has ended; NULL: nobody. */
 	void (*ended)(void *arg);
 	void *ended_arg;
+	struct keep_scope keep; /* where connections outlive the process; zeroed: nowhere */
 };
 
 /* Starts serving @c->disk. Context: control thread. Ownership: the descriptors and a front that

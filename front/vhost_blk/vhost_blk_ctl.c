@@ -32,6 +32,7 @@ static int open_front(const json_t *params, const struct front_want *want, struc
 		.memory = strcmp(ctl_str(params, "memory"), "any") ? GMEM_SHARED_ONLY : GMEM_ANY,
 		.ended = want->ended,
 		.ended_arg = want->ended_arg,
+		.keep = *want->keep,
 	};
 
 	if (c.conn_fd < 0) {

@@ -250,14 +250,19 @@ static int extend(struct ram *ram, uint64_t from_b, uint64_t to_b)
 
 	if (from_b == to_b)
 		return 0;
-	if (ftruncate(ram->fd, (off_t)to_b))
+	struct stat st;
+
+	if (fstat(ram->fd, &st))
+		return -errno;
+	/* one that a predecessor has kept may be as long already */
+	if ((uint64_t)st.st_size < to_b && ftruncate(ram->fd, (off_t)to_b))
 		return -errno;
 	/* a shared mapping of hugepages reserves them here, or fails: no SIGBUS later */
 	if (mmap(ram->base + from_b, to_b - from_b, prot, MAP_SHARED | MAP_FIXED, ram->fd,
 		 (off_t)from_b) == MAP_FAILED) {
 		int err = -errno;
 
-		(void)!ftruncate(ram->fd, (off_t)from_b);
+		(void)!ftruncate(ram->fd, st.st_size);
 		/* what MAP_FIXED took away */
 		mmap(ram->base + from_b, to_b - from_b, PROT_NONE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
@@ -278,25 +283,25 @@ static uint64_t whole_pages(const struct ram *ram, uint64_t size_b)
 /* Beyond this, sums of sizes could wrap, and no machine has the address space. */
 #define SIZE_LIMIT_B (1ull << 46)
 
-int ram_open(const struct ram_conf *c, struct media **ret_media)
+int ram_reopen(const struct ram_conf *c, int fd, struct media **ret_media)
 {
-	if (!c->size_b || c->size_b % 512)
-		return -EINVAL;
-	if (c->size_b > SIZE_LIMIT_B)
-		return -ENOMEM;
 	struct ram *ram = calloc(1, sizeof(*ram));
 
-	if (!ram)
+	if (!ram) {
+		fd_close(fd);
 		return -ENOMEM;
+	}
+	ram->fd = fd;
 	ram->hugepages = c->hugepages;
 	ram->media.ops = &ram_ops;
 	ram->media.caps = (struct media_caps){ .size_b = c->size_b, .align_b = 1, .blk_b = 512,
 					       .batch = BATCH,
 					       .discard_gran_b = c->hugepages ? 0 : 4096,
 					       .zeroes = true, .readonly = c->readonly };
-	ram->fd = memfd_create("postern-ram",
-			       MFD_CLOEXEC | (c->hugepages ? MFD_HUGETLB | MFD_HUGE_2MB : 0));
-	int err = ram->fd < 0 ? -errno : set_aside(ram, whole_pages(ram, c->size_b));
+	int err = !c->size_b || c->size_b % 512 ? -EINVAL : c->size_b > SIZE_LIMIT_B ? -ENOMEM : 0;
+
+	if (!err)
+		err = set_aside(ram, whole_pages(ram, c->size_b));
 	if (!err)
 		err = extend(ram, 0, whole_pages(ram, c->size_b));
 	if (err) {
@@ -305,6 +310,14 @@ int ram_open(const struct ram_conf *c, struct media **ret_media)
 	}
 	*ret_media = &ram->media;
 	return 0;
+}
+
+int ram_open(const struct ram_conf *c, struct media **ret_media)
+{
+	unsigned huge = c->hugepages ? MFD_HUGETLB | MFD_HUGE_2MB : 0;
+	int fd = memfd_create("postern-ram", MFD_CLOEXEC | huge);
+
+	return fd < 0 ? -errno : ram_reopen(c, fd, ret_media);
 }
 
 int ram_resize(struct media *m, uint64_t size_b)
@@ -331,6 +344,11 @@ uint64_t ram_used_b(const struct media *m)
 	struct stat st;
 
 	return fstat(ram_of(m)->fd, &st) ? 0 : (uint64_t)st.st_blocks * 512;
+}
+
+int ram_fd(const struct media *m)
+{
+	return ram_of(m)->fd;
 }
 
 bool ram_hugepages(const struct media *m)

@@ -4,7 +4,10 @@
 #include <string.h>
 
 #include "base/parse.h"
+#include "core/keep.h"
 #include "media/ram/ram.h"
+
+#define KEPT "data" /* in the medium's scope */
 
 static const struct ctl_param ram_params[] = {
 	{ .name = "hugepages", .type = CTL_BOOL, .value = "off",
@@ -37,9 +40,22 @@ static int open_ram(const json_t *params, const struct media_want *want, struct 
 {
 	struct ram_conf c = { .size_b = want->size_b, .hugepages = ctl_bool(params, "hugepages"),
 			      .readonly = want->readonly };
-	int code = ram_open(&c, ret);
+	int kept = want->restored ? keep_get(want->keep, KEPT) : -1;
 
-	return code ? refuse(code, &c, err) : 0;
+	if (want->restored && kept < 0)
+		return ctl_fail(err, -ENODATA, "data_lost", "medium",
+				"its data was in memory and ended with the process that served it; "
+				"`disk reopen NAME` starts it empty");
+	int code = kept < 0 ? ram_open(&c, ret) : ram_reopen(&c, kept, ret);
+
+	if (code)
+		return refuse(code, &c, err);
+	code = kept < 0 ? keep_put(want->keep, KEPT, ram_fd(*ret)) : 0;
+	if (!code)
+		return 0;
+	(*ret)->ops->close(*ret);
+	return ctl_fail(err, code, "not_kept", NULL, "the keeper cannot hold its memory: %s",
+			strerror(-code));
 }
 
 static int resize_ram(struct media *m, uint64_t size_b, struct ctl_error *err)
@@ -66,7 +82,6 @@ static void show_ram(const struct media *m, json_t *into)
 const struct media_kind ram_kind = {
 	.ctl = { .name = "ram", .help = "Keep the data in memory; gone when posternd stops",
 		 .params = ram_params },
-	.is_volatile = true,
 	.open = open_ram,
 	.resize = resize_ram,
 	.show = show_ram,

@@ -6,6 +6,7 @@
 
 #include "media/ram/ram.h"
 #include "media/ram/ram_ctl.h"
+#include "tests/fake/keep.h"
 
 #define SIZE_B (64 * MIB)
 
@@ -210,15 +211,23 @@ static void grows_in_place_and_never_shrinks(void **state)
 	bed_close(&b);
 }
 
-static int open_by_kind(const char *hugepages, uint64_t size_b, struct media **ret,
-			struct ctl_error *err)
+static int open_wanted(const char *hugepages, const struct media_want *want, struct media **ret,
+		       struct ctl_error *err)
 {
 	json_t *p = json_pack("{s:b}", "hugepages", !strcmp(hugepages, "on"));
-	struct media_want want = { .size_b = size_b };
-	int code = ram_kind.open(p, &want, ret, err);
+	int code = ram_kind.open(p, want, ret, err);
 
 	json_decref(p);
 	return code;
+}
+
+static int open_by_kind(const char *hugepages, uint64_t size_b, struct media **ret,
+			struct ctl_error *err)
+{
+	struct keep_scope nowhere = { 0 };
+	struct media_want want = { .size_b = size_b, .create = true, .keep = &nowhere };
+
+	return open_wanted(hugepages, &want, ret, err);
 }
 
 static void refuses_senseless_sizes_by_name(void **state)
@@ -283,6 +292,49 @@ static void hugepages_serve_and_offer_no_discard(void **state)
 	bed_close(&b);
 }
 
+static void data_outlives_the_process_in_what_is_kept(void **state)
+{
+	static uint8_t out[4096], in[4096];
+	struct fake_keep keep;
+	struct keep_scope scope = { &keep.keep, "disk/a/medium" };
+	struct media_want want = { .size_b = MIB, .create = true, .keep = &scope };
+	struct ctl_error err;
+	struct media *m;
+	struct bed b;
+
+	fake_keep_init(&keep);
+	assert_int_equal(open_wanted("off", &want, &m, &err), 0);
+	assert_int_equal(fake_keep_count(&keep, "disk/a/medium"), 1);
+	bed_open(&b, m);
+	fill(out, sizeof(out), 3);
+	assert_int_equal(bed_do(&b, REQ_WRITE, 0, 8192, 4096, out), REQ_OK);
+	bed_close(&b);
+	/* grown since: the configuration was durable before the memory was */
+	want = (struct media_want){ .size_b = 2 * MIB, .restored = true, .keep = &scope };
+	assert_int_equal(open_wanted("off", &want, &m, &err), 0);
+	bed_open(&b, m);
+	assert_int_equal(bed_do(&b, REQ_READ, 0, 8192, 4096, in), REQ_OK);
+	assert_memory_equal(in, out, 4096);
+	assert_int_equal(bed_do(&b, REQ_READ, 0, 2 * MIB - 4096, 4096, in), REQ_OK);
+	assert_true(all_zero(in, 4096));
+	bed_close(&b);
+	fake_keep_fini(&keep);
+}
+
+static void a_disk_whose_data_was_not_kept_does_not_come_back_empty(void **state)
+{
+	struct fake_keep keep;
+	struct keep_scope scope = { &keep.keep, "disk/a/medium" };
+	struct media_want want = { .size_b = MIB, .restored = true, .keep = &scope };
+	struct ctl_error err;
+	struct media *m;
+
+	fake_keep_init(&keep);
+	assert_int_equal(open_wanted("off", &want, &m, &err), -ENODATA);
+	assert_string_equal(err.id, "data_lost");
+	fake_keep_fini(&keep);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -296,6 +348,8 @@ int main(void)
 		cmocka_unit_test(refuses_senseless_sizes_by_name),
 		cmocka_unit_test(refuses_hugepages_by_name_when_too_few_are_reserved),
 		cmocka_unit_test(hugepages_serve_and_offer_no_discard),
+		cmocka_unit_test(data_outlives_the_process_in_what_is_kept),
+		cmocka_unit_test(a_disk_whose_data_was_not_kept_does_not_come_back_empty),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
