@@ -2,6 +2,7 @@
 #include "client/bench.h"
 
 #include <sched.h>
+#include <time.h>
 
 /* Pins this thread. Return: 0 with the old set in *ret_old; -errno. */
 static int pin(int cpu, cpu_set_t *ret_old)
@@ -14,6 +15,14 @@ static int pin(int cpu, cpu_set_t *ret_old)
 	    sched_setaffinity(0, sizeof(one), &one))
 		return -errno;
 	return 0;
+}
+
+static uint64_t thread_cpu_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
 int client_bench_run(const struct client_bench_conf *conf, struct client_bench_result *ret)
@@ -36,7 +45,10 @@ int client_bench_run(const struct client_bench_conf *conf, struct client_bench_r
 	rc = client_open(&cc, &c, &ret->step);
 	if (!rc) {
 		ret->step = "run the load";
+		uint64_t cpu_ns = thread_cpu_ns();
+
 		rc = client_load_run(c, &conf->load, ret);
+		ret->cpu_ns = thread_cpu_ns() - cpu_ns;
 	}
 	client_close(c);
 	if (conf->cpu >= 0)

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "base/hist.h"
 #include "client/client.h"
 
 enum client_verify {
@@ -24,9 +25,11 @@ struct client_load {
 	uint64_t warm_ns; /* runs before measuring */
 	uint64_t run_ns; /* 0: until max_requests */
 	uint64_t max_requests; /* 0: until run_ns */
-	uint64_t pace_ns; /* one request each; 0: as fast as they come back */
+	uint64_t pace_ns; /* one request each, evenly; 0: as fast as they come back */
 	uint64_t seed; /* of offsets and of the pattern */
 	enum client_verify verify;
+	uint64_t silence_ns; /* nothing came back for so long: give up; 0: 20 s */
+	struct hist *hist; /* latencies in ns are added here; or NULL */
 };
 
 struct client_bench_conf {
@@ -37,9 +40,10 @@ struct client_bench_conf {
 
 struct client_bench_result {
 	uint64_t requests, read_b, written_b, verified_b;
-	uint64_t elapsed_ns, cpu_ns; /* cpu_ns: of this thread, all phases */
+	uint64_t elapsed_ns;
+	uint64_t cpu_ns; /* of this thread, all phases of the load; set by client_bench_run() */
 	double iops;
-	double p50_ns, p99_ns, p999_ns, max_ns;
+	double p50_ns, p99_ns, p999_ns, max_ns, mean_ns;
 	uint64_t kicks, interrupts; /* while measuring */
 	uint64_t errors; /* requests that came back with a status other than OK */
 	uint64_t mismatches; /* blocks whose data was wrong */
@@ -50,7 +54,7 @@ struct client_bench_result {
 
 /* Runs @load on an open client's queues, all of them, from this thread. Context: blocks, or
  * spins; allocates before it starts. Return: 0, also with errors and mismatches counted; -EINVAL
- * (block size, range or depth that do not fit); -ETIMEDOUT (nothing came back for 20 s); -EPROTO
+ * (block size, range or depth that do not fit); -ETIMEDOUT (nothing came back in silence_ns); -EPROTO
  * (broken ring); -ENOMEM. */
 int client_load_run(struct client *c, const struct client_load *load,
 		    struct client_bench_result *ret);

@@ -101,14 +101,26 @@ struct client_queue *client_queue(struct client *c, unsigned i)
 	return &c->queue[i];
 }
 
-int client_wait(struct client *c, int timeout_ms)
+void client_kick(struct client_queue *q)
+{
+	uint64_t one = 1;
+
+	q->kicks++;
+	/* An eventfd takes 2^64-2 kicks before a write could fail. */
+	if (q->kick_fd >= 0 && write(q->kick_fd, &one, sizeof(one)) < 0)
+		q->broken = true;
+}
+
+int client_wait(struct client *c, uint64_t timeout_ns)
 {
 	struct pollfd p[VHOST_USER_VRING_INDEX_MASK + 1];
 	unsigned n = c->conf.queues;
 
 	for (unsigned i = 0; i < n; i++)
 		p[i] = (struct pollfd){ .fd = c->queue[i].call_fd, .events = POLLIN };
-	int got = poll(p, n, timeout_ms);
+	struct timespec t = { .tv_sec = (time_t)(timeout_ns / NS_PER_S),
+			      .tv_nsec = (long)(timeout_ns % NS_PER_S) };
+	int got = ppoll(p, n, &t, NULL);
 
 	if (got <= 0)
 		return got < 0 && errno != EINTR ? -errno : 0;

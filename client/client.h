@@ -37,6 +37,6 @@ uint64_t client_features(const struct client *c);
 unsigned client_queues(const struct client *c);
 struct client_queue *client_queue(struct client *c, unsigned i);
 
-/* Sleeps until an interrupt on any of the queues, at most @timeout_ms (-1: forever). The caller
+/* Sleeps until an interrupt on any of the queues, at most @timeout_ns. The caller
  * has armed them. Return: queues that were interrupted; 0 at the timeout; -errno. */
-int client_wait(struct client *c, int timeout_ms);
+int client_wait(struct client *c, uint64_t timeout_ns);

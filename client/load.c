@@ -4,7 +4,6 @@
  * publishes once, and only then, while the device works, counts the latencies.
  */
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/hist.h"
@@ -12,6 +11,7 @@
 
 #define BATCH 64
 #define SILENCE_NS (20 * NS_PER_S)
+#define LAG_NS (10 * NS_PER_MS) /* a paced load makes up for so much */
 #define POLLS_PER_LOOK (1u << 16) /* empty polls between two looks at the clock */
 #define NEVER UINT64_MAX
 
@@ -32,7 +32,7 @@ struct load {
 	const struct client_load *conf;
 	struct client *c;
 	struct lane *lane;
-	unsigned nlane;
+	unsigned nlane, turn_of; /* turn_of: the lane that a paced load's next request goes to */
 	uint32_t bs_b, bs_sectors;
 	uint64_t first_sector, nblock, next_block;
 	uint64_t rng;
@@ -40,10 +40,11 @@ struct load {
 	uint64_t left; /* requests that may still be submitted */
 	uint64_t *written; /* bitmap of blocks */
 	uint64_t last_done; /* ticks; for the silence limit */
+	uint64_t silence_ns;
 	int failed;
 
 	uint64_t reads, writes, errors, mismatches, verified;
-	uint64_t max_ticks;
+	uint64_t max_ticks, sum_ticks;
 	uint64_t fine[FINE_MAX >> FINE_SHIFT];
 	struct hist coarse;
 };
@@ -161,6 +162,7 @@ static inline void count(struct load *l, uint64_t ticks)
 	else
 		hist_add(&l->coarse, ticks, 1);
 	l->max_ticks = max_u64(l->max_ticks, ticks);
+	l->sum_ticks += ticks;
 }
 
 /* Takes what came back; with @again each goes off again. Return: requests done. */
@@ -209,15 +211,15 @@ static double ticks_ns(uint64_t ticks)
 static void sleep_until(struct load *l, uint64_t until)
 {
 	bool quiet = true;
-	uint64_t now = clock_ticks();
-	int timeout_ms = 1000;
+	uint64_t now = clock_ticks(), timeout_ns = NS_PER_S;
 
-	if (until != NEVER && until < now + clock_ns_to_ticks(clock_scale(), NS_PER_S))
-		timeout_ms = until > now ? (int)(ticks_ns(until - now) / 1e6) : 0;
+	if (until != NEVER)
+		timeout_ns = min_u64(timeout_ns, until > now ? clock_ticks_to_ns(clock_scale(),
+										 until - now) : 0);
 	for (unsigned i = 0; i < l->nlane; i++)
 		quiet &= client_arm(l->lane[i].q);
-	if (quiet && timeout_ms) {
-		int rc = client_wait(l->c, timeout_ms);
+	if (quiet && timeout_ns) {
+		int rc = client_wait(l->c, timeout_ns);
 
 		if (rc < 0)
 			l->failed = rc;
@@ -233,7 +235,7 @@ static bool stuck(struct load *l, uint64_t now)
 		if (l->lane[i].q->broken)
 			l->failed = -EPROTO;
 	if (in_flight(l) && now > l->last_done &&
-	    clock_ticks_to_ns(clock_scale(), now - l->last_done) > SILENCE_NS)
+	    clock_ticks_to_ns(clock_scale(), now - l->last_done) > l->silence_ns)
 		l->failed = -ETIMEDOUT;
 	return l->failed;
 }
@@ -271,12 +273,29 @@ static void run_full(struct load *l, uint64_t end)
 	}
 }
 
-/* One request whenever one is due, on the queues in turn; a due one waits if no slot is idle. */
+/* Submits what is due by @now, on the queues in turn; what finds no idle slot waits. Return: when
+ * the next one is due. */
+static uint64_t submit_due(struct load *l, uint64_t due, uint64_t step, uint64_t now)
+{
+	struct lane *n = &l->lane[l->turn_of];
+
+	if (!in_flight(l))
+		l->last_done = now;
+	for (; due <= now && n->nidle && l->left; due += step) {
+		submit(l, n, n->idle[--n->nidle], now);
+		client_publish(n->q);
+		l->turn_of = l->turn_of + 1 == l->nlane ? 0 : l->turn_of + 1;
+		n = &l->lane[l->turn_of];
+	}
+	return due;
+}
+
+/* So many a second, evenly. What could not be submitted in time is made up for, up to a limit. */
 static void run_paced(struct load *l, uint64_t end)
 {
 	uint64_t step = clock_ns_to_ticks(clock_scale(), l->conf->pace_ns);
+	uint64_t lag = clock_ns_to_ticks(clock_scale(), LAG_NS);
 	uint64_t now = clock_ticks(), due = now;
-	unsigned at = 0;
 
 	l->last_done = now;
 	while (now < end && l->left && !stuck(l, now)) {
@@ -284,18 +303,12 @@ static void run_paced(struct load *l, uint64_t end)
 
 		for (unsigned i = 0; i < l->nlane; i++)
 			got += turn(l, &l->lane[i], false);
-		now = clock_ticks();
-		if (now >= due && l->lane[at].nidle) {
-			struct lane *n = &l->lane[at];
+		uint64_t left = l->left;
 
-			if (!in_flight(l))
-				l->last_done = now;
-			submit(l, n, n->idle[--n->nidle], now);
-			client_publish(n->q);
-			at = at + 1 == l->nlane ? 0 : at + 1;
-			due = now - due > step ? now + step : due + step;
-		} else if (!got && l->conf->interrupts) {
-			sleep_until(l, min_u64(due, end));
+		now = clock_ticks();
+		due = submit_due(l, max_u64(due, now - lag), step, now);
+		if (!got && left == l->left && l->conf->interrupts) {
+			sleep_until(l, due > now ? min_u64(due, end) : end);
 			now = clock_ticks();
 		}
 	}
@@ -400,6 +413,7 @@ static int make_load(struct load *l, struct client *c, const struct client_load 
 	l->conf = conf;
 	l->c = c;
 	l->nlane = client_queues(c);
+	l->silence_ns = conf->silence_ns ? conf->silence_ns : SILENCE_NS;
 	l->rng = mix(conf->seed + 0x1234567) | 1;
 	l->read_below = conf->read_pct * 65536u / 100;
 	int rc = set_ranges(l, conf);
@@ -421,7 +435,8 @@ static int make_load(struct load *l, struct client *c, const struct client_load 
 
 static void clear_counts(struct load *l)
 {
-	l->reads = l->writes = l->errors = l->mismatches = l->verified = l->max_ticks = 0;
+	l->reads = l->writes = l->errors = l->mismatches = l->verified = 0;
+	l->max_ticks = l->sum_ticks = 0;
 	memset(l->fine, 0, sizeof(l->fine));
 	memset(&l->coarse, 0, sizeof(l->coarse));
 }
@@ -435,12 +450,16 @@ static void sum_events(const struct load *l, uint64_t *ret_kicks, uint64_t *ret_
 	}
 }
 
-static uint64_t thread_cpu_ns(void)
+/* Adds the latencies to @h, in ns. */
+static void tell_hist(const struct load *l, struct hist *h)
 {
-	struct timespec t;
+	const struct clock_scale *scale = clock_scale();
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+	for (unsigned i = 0; i < ARRAY_SIZE(l->fine); i++)
+		hist_add(h, clock_ticks_to_ns(scale, (uint64_t)i << FINE_SHIFT), l->fine[i]);
+	for (unsigned b = 0; b < HIST_BUCKETS; b++)
+		if (l->coarse.count[b])
+			hist_add(h, clock_ticks_to_ns(scale, hist_bucket_max(b)), l->coarse.count[b]);
 }
 
 static void fill_result(const struct load *l, uint64_t elapsed_ns, struct client_bench_result *r)
@@ -455,6 +474,9 @@ static void fill_result(const struct load *l, uint64_t elapsed_ns, struct client
 	r->p99_ns = ticks_ns(quantile(l, 99, 100));
 	r->p999_ns = ticks_ns(quantile(l, 999, 1000));
 	r->max_ns = ticks_ns(l->max_ticks);
+	r->mean_ns = r->requests ? ticks_ns(l->sum_ticks) / (double)r->requests : 0;
+	if (l->conf->hist)
+		tell_hist(l, l->conf->hist);
 	r->errors = l->errors;
 	r->mismatches = l->mismatches;
 	r->features = client_features(l->c);
@@ -465,7 +487,7 @@ int client_load_run(struct client *c, const struct client_load *load,
 		    struct client_bench_result *ret)
 {
 	struct load *l = calloc(1, sizeof(*l));
-	uint64_t kicks, interrupts, cpu_ns = thread_cpu_ns();
+	uint64_t kicks, interrupts;
 	int rc = l ? make_load(l, c, load) : -ENOMEM;
 
 	if (!rc) {
@@ -481,7 +503,6 @@ int client_load_run(struct client *c, const struct client_load *load,
 		if (!l->failed)
 			run_for(l, load->run_ns);
 		fill_result(l, clock_ticks_to_ns(clock_scale(), clock_ticks() - start), ret);
-		ret->cpu_ns = thread_cpu_ns() - cpu_ns;
 		sum_events(l, &ret->kicks, &ret->interrupts);
 		ret->kicks -= kicks;
 		ret->interrupts -= interrupts;

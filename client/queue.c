@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/queue.h"
 
-#include <unistd.h>
-
 /* The three parts of a slot's chain. Return: how many. */
 static unsigned parts(const struct client_queue *q, unsigned slot, struct virtq_desc d[3])
 {
@@ -86,16 +84,6 @@ void client_put_packed_chain(struct client_queue *q, unsigned slot)
 	}
 }
 
-void client_kick(struct client_queue *q)
-{
-	uint64_t one = 1;
-
-	q->kicks++;
-	/* An eventfd takes 2^64-2 kicks before a write could fail. */
-	if (q->kick_fd >= 0 && write(q->kick_fd, &one, sizeof(one)) < 0)
-		q->broken = true;
-}
-
 static le16 *used_event(struct client_queue *q)
 {
 	return &q->avail->ring[q->size];
@@ -152,4 +140,26 @@ bool client_arm(struct client_queue *q)
 	 * its look at this word. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return !pending(q);
+}
+
+void client_queue_reset(struct client_queue *q)
+{
+	memset(q->desc, 0, VIRTQ_DESC_BYTES(q->size));
+	memset(q->avail, 0, VIRTQ_AVAIL_BYTES(q->size));
+	memset(q->used, 0, VIRTQ_USED_BYTES(q->size));
+	q->put_idx = q->published_idx = q->used_idx = 0;
+	q->put_wrap = q->used_wrap = true;
+	q->in_flight = q->unpublished = 0;
+	q->broken = false;
+	for (unsigned s = 0; s < q->depth; s++) {
+		q->slot[s] = (struct client_slot){
+			.head = (uint16_t)(q->indirect ? s : 3 * s),
+		};
+		client_shape(q, s, q->buf_b | CLIENT_SHAPE_DEVICE_WRITES);
+	}
+	memset(q->slot_of, 0xff, q->size * sizeof(*q->slot_of));
+	for (unsigned s = 0; s < q->depth; s++)
+		if (q->slot[s].head < q->size)
+			q->slot_of[q->slot[s].head] = (uint16_t)s;
+	client_disarm(q);
 }

@@ -66,6 +66,7 @@ struct client_queue {
 	uint16_t unpublished; /* packed: descriptors put since the last publish */
 
 	int kick_fd, call_fd;
+	bool insists; /* kicks at every publication, whatever the device says */
 	uint64_t kicks, interrupts;
 };
 
@@ -78,6 +79,10 @@ static inline uint8_t client_status(const struct client_queue *q, unsigned slot)
 {
 	return __atomic_load_n(&q->line[slot].status, __ATOMIC_RELAXED);
 }
+
+/* Empties the ring and gives every slot its descriptors; the caller has set all that does not
+ * change, and the device is not using the ring. Polled afterwards. */
+void client_queue_reset(struct client_queue *q);
 
 /* Rewrites the descriptors of @slot for @len_b bytes of data, perhaps none. */
 void client_shape(struct client_queue *q, unsigned slot, uint32_t shape);
@@ -184,11 +189,12 @@ static inline bool client_wants_kick_packed(const struct client_queue *q)
 	return client_passes(event, q->put_idx, (uint16_t)(q->put_idx - q->unpublished));
 }
 
-/* Cold: writes the kick eventfd. */
+/* Cold: tells the device. The one verb that a program on the host (client.c: an eventfd) and a
+ * driver in a guest (vm/gauge: a register of the device) have each their own of. */
 void client_kick(struct client_queue *q);
 
 /* Makes all that was put visible, with one store, and kicks unless the device suppressed it.
- * Return: whether it kicked. */
+ * Return: whether the device wants a kick. */
 static inline bool client_publish(struct client_queue *q)
 {
 	uint16_t old = q->published_idx;
@@ -210,7 +216,7 @@ static inline bool client_publish(struct client_queue *q)
 	kick = q->packed ? client_wants_kick_packed(q) : client_wants_kick_split(q, old);
 	q->published_idx = q->put_idx;
 	q->unpublished = 0;
-	if (unlikely(kick))
+	if (unlikely(kick || q->insists))
 		client_kick(q);
 	return kick;
 }

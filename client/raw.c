@@ -108,7 +108,7 @@ int client_raw_open(const struct client_conf *conf, int sock, struct client **re
 		q->buf_b = c->conf.buf_b;
 		rc = queue_memory(c, q);
 		if (!rc)
-			client_raw_reset(c, i);
+			client_queue_reset(q);
 	}
 	if (rc) {
 		client_close(c);
@@ -116,30 +116,6 @@ int client_raw_open(const struct client_conf *conf, int sock, struct client **re
 	}
 	*ret_client = c;
 	return 0;
-}
-
-void client_raw_reset(struct client *c, unsigned i)
-{
-	struct client_queue *q = &c->queue[i];
-
-	memset(q->desc, 0, VIRTQ_DESC_BYTES(q->size));
-	memset(q->avail, 0, VIRTQ_AVAIL_BYTES(q->size));
-	memset(q->used, 0, VIRTQ_USED_BYTES(q->size));
-	q->put_idx = q->published_idx = q->used_idx = 0;
-	q->put_wrap = q->used_wrap = true;
-	q->in_flight = q->unpublished = 0;
-	q->broken = false;
-	for (unsigned s = 0; s < q->depth; s++) {
-		q->slot[s] = (struct client_slot){
-			.head = (uint16_t)(q->indirect ? s : 3 * s),
-		};
-		client_shape(q, s, q->buf_b | CLIENT_SHAPE_DEVICE_WRITES);
-	}
-	memset(q->slot_of, 0xff, q->size * sizeof(*q->slot_of));
-	for (unsigned s = 0; s < q->depth; s++)
-		if (q->slot[s].head < q->size)
-			q->slot_of[q->slot[s].head] = (uint16_t)s;
-	client_disarm(q);
 }
 
 /* The device's own choices are taken as offered; what the caller asked for must be there. */

@@ -44,8 +44,5 @@ int client_raw_set_inflight(struct client *c); /* SET_INFLIGHT_FD */
 int client_raw_start(struct client *c, unsigned i); /* num, base, addresses, kick, call, enable */
 int client_raw_stop(struct client *c, unsigned i, uint32_t *ret_base); /* GET_VRING_BASE */
 
-/* Empties the ring of queue @i and forgets what was in flight, as a driver does at reset. */
-void client_raw_reset(struct client *c, unsigned i);
-
 /* Sends the addresses of queue @i with @flags (VHOST_USER_VRING_F_LOG). */
 int client_raw_set_addr(struct client *c, unsigned i, uint32_t flags);

@@ -242,6 +242,47 @@ static void finds_one_wrong_byte(void **state)
 	assert_int_equal(r.verified_b, 31 * 4096);
 }
 
+static void tells_the_latency_of_every_request(void **state)
+{
+	static struct disk d;
+	static struct hist h;
+	struct client_bench_result r =
+		run(&d, (struct client_load){ .read_pct = 100, .max_requests = 500, .hist = &h });
+
+	assert_int_equal(hist_total(&h), 500);
+	assert_true(r.mean_ns > 0 && r.mean_ns <= r.max_ns);
+	assert_true((double)hist_quantile(&h, 1, 1) >= r.max_ns / 1.07);
+}
+
+static void is_never_faster_than_its_pace(void **state)
+{
+	static struct disk d;
+	struct client_bench_result r =
+		run(&d, (struct client_load){ .max_requests = 11, .pace_ns = NS_PER_MS });
+
+	assert_int_equal(r.requests, 11);
+	assert_true(r.elapsed_ns >= 10 * NS_PER_MS);
+}
+
+static void kicks_always_when_it_insists(void **state)
+{
+	struct client *c = NULL;
+	struct client_conf conf = { .depth = 2, .no_event_idx = true };
+
+	assert_int_equal(client_raw_open(&conf, -1, &c), 0);
+	struct client_queue *q = client_queue(c, 0);
+
+	q->used->flags = VIRTQ_USED_F_NO_NOTIFY;
+	for (unsigned slot = 0; slot < 2; slot++) {
+		q->insists = slot;
+		client_prep(q, slot, VIRTIO_BLK_T_IN, 0, 4096);
+		client_put(q, slot);
+		client_publish(q);
+		assert_int_equal(q->kicks, slot);
+	}
+	client_close(c);
+}
+
 static void counts_requests_that_fail(void **state)
 {
 	static struct disk d = { .status = VIRTIO_BLK_S_IOERR };
@@ -290,6 +331,9 @@ int main(void)
 		cmocka_unit_test(loads_exactly_as_many_requests_as_asked),
 		cmocka_unit_test(verifies_what_it_has_written),
 		cmocka_unit_test(finds_one_wrong_byte),
+		cmocka_unit_test(tells_the_latency_of_every_request),
+		cmocka_unit_test(is_never_faster_than_its_pace),
+		cmocka_unit_test(kicks_always_when_it_insists),
 		cmocka_unit_test(counts_requests_that_fail),
 		cmocka_unit_test(refuses_a_load_that_does_not_fit_the_disk),
 	};

@@ -69,7 +69,7 @@ static void do_one(struct client *c, unsigned queue, uint32_t type, uint64_t sec
 	client_publish(q);
 	while (!client_reap(q, &slot, 1))
 		if (client_arm(q))
-			assert_true(client_wait(c, 10000) > 0);
+			assert_true(client_wait(c, 10 * NS_PER_S) > 0);
 	client_disarm(q);
 	assert_int_equal(slot, 0);
 	assert_int_equal(client_status(q, 0), VIRTIO_BLK_S_OK);
