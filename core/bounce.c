@@ -68,6 +68,7 @@ bool bounce_begin(struct bounce_pool *p, struct req *r)
 	struct bounce *b = p->free;
 
 	if (!b) {
+		r->flags |= REQ_F_AGAIN;
 		list_add_tail(&p->waiting, &r->hold);
 		return false;
 	}
@@ -77,6 +78,7 @@ bool bounce_begin(struct bounce_pool *p, struct req *r)
 	b->was_off_b = r->off_b;
 	b->was_len_b = r->len_b;
 	b->done_b = 0;
+	b->step = r->step;
 	b->seg = (struct seg){ .host = b->buf };
 	r->bounce = b;
 	r->flags |= REQ_F_BOUNCED;

@@ -3,7 +3,9 @@
  * Copies, the exception: a request whose addresses or lengths the medium cannot
  * take goes through a buffer of the poller's bounded pool, one buffer at a time,
  * piece by piece, so that a single buffer is enough for a request of any length
- * and an empty pool means waiting, never failing. Each copy is counted.
+ * and an empty pool means waiting, never failing. Each copy is counted. A write is also
+ * copied once before the first function that reads its data more than once
+ * (needs_stable), because a guest may change a buffer in flight.
  * Context: the poller's thread.
  */
 #pragma once
@@ -21,6 +23,7 @@ struct bounce {
 	struct seg *was_seg;
 	uint64_t was_off_b, was_len_b;
 	uint16_t was_nseg;
+	uint8_t step; /* of the chain, that it was taken before; the number of steps: the medium */
 	uint64_t done_b; /* of was_len_b */
 };
 
@@ -44,8 +47,8 @@ static inline bool bounce_unneeded(const struct req *r, uint32_t align_mask)
 	return !(any & align_mask);
 }
 
-/* Gives @r a buffer and sets it to its first piece. Return: false: none is free; @r is on the
- * pool's waiting list. */
+/* Gives @r, which is at its step, a buffer and sets it to its first piece. Return: false: none is
+ * free; @r is on the pool's waiting list. */
 bool bounce_begin(struct bounce_pool *p, struct req *r);
 
 /* A piece has ended. Return: true: all of @r has, it is as it was before bounce_begin() and the

@@ -27,11 +27,9 @@ static void submit(struct lane *l, struct req **reqs, unsigned n)
 	}
 }
 
-/* Return: whether the request may go to the medium now. */
-static bool suits_medium(struct lane *l, struct req *r)
+/* Return: whether @r has a buffer of the pool now; otherwise it waits for one. */
+static bool copy(struct lane *l, struct req *r)
 {
-	if (r->flags & REQ_F_BOUNCED || bounce_unneeded(r, l->align_mask))
-		return true;
 	if (!bounce_begin(&l->poller->bounce, r))
 		return false;
 	stat_add(&l->stats->copies, 1);
@@ -39,11 +37,27 @@ static bool suits_medium(struct lane *l, struct req *r)
 	return true;
 }
 
+/* Return: whether the request may go to the medium now. */
+static bool suits_medium(struct lane *l, struct req *r)
+{
+	return r->flags & REQ_F_BOUNCED || bounce_unneeded(r, l->align_mask) || copy(l, r);
+}
+
+/* Return: whether the request may go to step @s now. */
+static bool suits_step(struct lane *l, const struct chain_step *s, struct req *r)
+{
+	return likely(!s->ops->needs_stable) || r->op != REQ_WRITE ||
+	       r->flags & (REQ_F_BOUNCED | REQ_F_STABLE) || copy(l, r);
+}
+
 /* Return: whether @r came through to the medium's end of the chain. */
 static bool descend(struct lane *l, struct req *r)
 {
 	while (r->step < l->nstep) {
 		const struct chain_step *s = &l->step[r->step];
+
+		if (!suits_step(l, s, r))
+			return false;
 		enum step verdict = s->ops->down ? s->ops->down(s->state, r) : STEP_PASS;
 
 		if (verdict == STEP_HELD)
@@ -90,23 +104,32 @@ static void serve_waiter(struct bounce_pool *p)
 		chain_resume(list_entry(n, struct req, hold));
 }
 
+/* @r is back at the step that it was copied before. Return: whether all of it has been through;
+ * otherwise its next piece goes. */
+static bool uncopy(struct lane *l, struct req *r)
+{
+	if (!bounce_advance(&l->poller->bounce, r)) {
+		stat_add(&l->stats->copied_b, r->len_b);
+		r->flags = (uint8_t)((r->flags & ~REQ_F_UP) | REQ_F_AGAIN);
+		chain_resume(r);
+		return false;
+	}
+	serve_waiter(&l->poller->bounce);
+	return true;
+}
+
 void chain_retreat(struct req *r)
 {
 	struct lane *l = r->lane;
 
-	if (r->flags & REQ_F_BOUNCED) {
-		if (!bounce_advance(&l->poller->bounce, r)) {
-			stat_add(&l->stats->copied_b, r->len_b);
-			chain_resume(r);
-			return;
-		}
-		serve_waiter(&l->poller->bounce);
-	}
 	r->flags |= REQ_F_UP;
-	while (r->step > 0) {
-		const struct chain_step *s = &l->step[r->step - 1];
+	for (;;) {
+		if (r->flags & REQ_F_BOUNCED && r->bounce->step == r->step && !uncopy(l, r))
+			return;
+		if (!r->step)
+			break;
+		const struct chain_step *s = &l->step[--r->step];
 
-		r->step--;
 		if (s->ops->up && s->ops->up(s->state, r) == STEP_HELD)
 			return;
 	}
@@ -126,8 +149,10 @@ void chain_continue(struct req *r)
 		chain_retreat(r);
 		return;
 	}
-	/* Held by a step: on to the one behind it. Otherwise it waited for a buffer. */
-	if (r->step < l->nstep)
+	/* Held by a step: on to the one behind it. Held before it, for a buffer: now to that one. */
+	if (r->flags & REQ_F_AGAIN)
+		r->flags &= (uint8_t)~REQ_F_AGAIN;
+	else
 		r->step++;
 	if (descend(l, r) && suits_medium(l, r))
 		submit(l, &r, 1);

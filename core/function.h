@@ -25,6 +25,9 @@ enum step {
 
 struct function_ops {
 	const char *kind;
+	/* It reads a write's data more than once: what it is given is a copy, if no step before it
+	 * has made one (core/bounce.h). */
+	bool needs_stable;
 
 	void (*close)(struct function *f); /* control thread; every lane closed */
 	/* Control thread. What the next step to the left sees of what is to the right. NULL: the
@@ -32,6 +35,9 @@ struct function_ops {
 	void (*adjust)(const struct function *f, struct media_caps *caps);
 	/* Control thread. Return: 0 or -errno. */
 	int (*lane_open)(struct function *f, struct lane *l, void **ret_state);
+	/* Control thread, before lane_close(); no request is left. Returns when no request of the
+	 * function's own is in flight either, and it makes no more. NULL: it never makes any. */
+	void (*lane_stop)(void *state);
 	void (*lane_close)(void *state); /* control thread; it holds nothing */
 
 	/* The rest: the poller's thread; no allocation, lock or system call. */

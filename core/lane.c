@@ -13,6 +13,13 @@ int lane_init(struct lane *l, struct poller *p, struct media_lane *m, const char
 	return l->stats ? 0 : -ENOMEM;
 }
 
+void lane_stop(struct lane *l)
+{
+	for (unsigned i = 0; i < l->nstep; i++)
+		if (l->step[i].ops->lane_stop)
+			l->step[i].ops->lane_stop(l->step[i].state);
+}
+
 void lane_fini(struct lane *l)
 {
 	assert(list_empty(&l->inflight));

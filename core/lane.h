@@ -57,6 +57,9 @@ struct lane {
 
 /* @l's storage and @name are the caller's. Context: control thread. Return: 0 or -ENOMEM. */
 int lane_init(struct lane *l, struct poller *p, struct media_lane *m, const char *name);
+/* Lets the functions end what requests they have made of their own. Context: control thread; waits
+ * for the medium. No request of a queue is in flight. */
+void lane_stop(struct lane *l);
 void lane_fini(struct lane *l); /* control thread; nothing in flight, off the poller's lists */
 
 /* Adds a function at the medium's end of the chain. Context: control thread, lane not in use.

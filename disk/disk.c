@@ -370,6 +370,7 @@ void disk_lane_put(struct disk *d, struct lane *lane)
 	pthread_mutex_lock(&d->lock);
 	/* the last user's requests have ended, so the lane is quiet */
 	if (!--l->users) {
+		lane_stop(lane);
 		poller_call(lane->poller, lane_detach, lane);
 		list_del(&l->link);
 		add_stats(&d->past, lane->stats);

@@ -85,7 +85,7 @@ struct chain {
 	struct bed b;
 	struct scripted *s;
 	struct stub f[3];
-	char trail[64];
+	char trail[256];
 };
 
 static void chain_open(struct chain *c, unsigned nf)
@@ -391,6 +391,94 @@ static void counts_what_was_done(void **state)
 	bed_close(&c.b);
 }
 
+/* The second of three reads writes twice. */
+static void stable_open(struct chain *c, struct function_ops *ops)
+{
+	*ops = stub_ops;
+	ops->needs_stable = true;
+	memset(c, 0, sizeof(*c));
+	c->s = script_new(MIB);
+	struct function *f[3];
+
+	for (unsigned i = 0; i < 3; i++) {
+		c->f[i] = (struct stub){ .f.ops = i ? ops : &stub_ops, .name = (char)('a' + i),
+					 .trail = c->trail, .due_ns = NEVER_NS };
+		f[i] = &c->f[i].f;
+	}
+	bed_open_chain(&c->b, &c->s->m, f, 3, MIB);
+}
+
+static void copies_a_write_once_before_who_needs_it_stable(void **state)
+{
+	struct function_ops ops;
+	struct chain c;
+	struct bed_req q;
+
+	stable_open(&c, &ops);
+	c.f[1].down = STEP_HELD;
+	memset(buf, 'x', 4096);
+	bed_req(&c.b, &q, REQ_WRITE, 0, 4096, buf);
+	bed_submit(&c.b, &q, 1);
+	assert_ptr_not_equal(q.r->seg[0].host, buf);
+	memset(buf, 'y', 4096); /* as a guest may */
+	assert_memory_equal(q.r->seg[0].host, "xxxx", 4);
+	chain_resume(c.f[1].held[0]);
+	bed_run(&c.b, 1);
+	assert_int_equal(q.status, REQ_OK);
+	assert_string_equal(c.trail, "a>b>c>c<b<a<");
+	assert_memory_equal(c.s->store, "xxxx", 4);
+	assert_int_equal(c.b.lane->stats->copies, 1);
+	assert_int_equal(c.b.lane->stats->copied_b, 4096);
+	c.f[1].down = STEP_PASS;
+	assert_int_equal(bed_do(&c.b, REQ_READ, 0, 0, 4096, buf), REQ_OK);
+	assert_memory_equal(buf, "xxxx", 4);
+	assert_int_equal(c.b.lane->stats->copies, 1);
+	bed_close(&c.b);
+}
+
+static uint8_t long_buf[BOUNCE_BUF_B + 4096];
+
+static void copies_a_long_write_in_pieces_before_who_needs_it_stable(void **state)
+{
+	struct function_ops ops;
+	struct chain c;
+
+	stable_open(&c, &ops);
+	for (size_t i = 0; i < sizeof(long_buf); i++)
+		long_buf[i] = (uint8_t)(i >> 12);
+	assert_int_equal(bed_do(&c.b, REQ_WRITE, 0, 4096, sizeof(long_buf), long_buf), REQ_OK);
+	/* whoever comes before sees one request, the others one for each piece */
+	assert_string_equal(c.trail, "a>b>c>c<b<b>c>c<b<a<");
+	assert_int_equal(c.s->nseen, 2);
+	assert_memory_equal(c.s->store + 4096, long_buf, sizeof(long_buf));
+	assert_int_equal(c.b.lane->stats->copied_b, sizeof(long_buf));
+	bed_close(&c.b);
+}
+
+static void waits_for_a_buffer_before_who_needs_it_stable(void **state)
+{
+	struct bed_req q[BOUNCE_BUFS + 1];
+	struct function_ops ops;
+	struct chain c;
+
+	stable_open(&c, &ops);
+	c.s->when = SCRIPT_HELD;
+	for (unsigned i = 0; i <= BOUNCE_BUFS; i++) {
+		bed_req(&c.b, &q[i], REQ_WRITE, 4096 * i, 4096, buf);
+		bed_submit(&c.b, &q[i], 1);
+	}
+	assert_int_equal(script_waiting(c.s), BOUNCE_BUFS);
+	script_release(c.s, 0, REQ_OK);
+	bed_run(&c.b, 1);
+	while (script_waiting(c.s) < BOUNCE_BUFS)
+		poller_turn(c.b.poller);
+	script_release_all(c.s, REQ_OK);
+	bed_run(&c.b, BOUNCE_BUFS + 1);
+	for (unsigned i = 0; i <= BOUNCE_BUFS; i++)
+		assert_int_equal(q[i].status, REQ_OK);
+	bed_close(&c.b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -406,6 +494,9 @@ int main(void)
 		cmocka_unit_test(tells_the_age_of_the_oldest_and_who_is_overdue),
 		cmocka_unit_test(finds_a_request_overdue_that_a_function_holds),
 		cmocka_unit_test(counts_what_was_done),
+		cmocka_unit_test(copies_a_write_once_before_who_needs_it_stable),
+		cmocka_unit_test(copies_a_long_write_in_pieces_before_who_needs_it_stable),
+		cmocka_unit_test(waits_for_a_buffer_before_who_needs_it_stable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
