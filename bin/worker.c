@@ -21,8 +21,9 @@
 #include "keeper/link.h"
 #include "keeper/sandbox.h"
 
-#define RETRY_FIRST_MS 2u
-#define RETRY_MAX_MS 500u
+/* A predecessor's image locks are gone within this, or after its last requests on that image. */
+#define RETRY_FIRST_US 250u
+#define RETRY_MAX_US 500000u
 #define CLOSE_GRACE_NS (3 * NS_PER_S) /* less than the keeper's own patience */
 
 struct worker {
@@ -32,7 +33,7 @@ struct worker {
 	struct loop_watch events, ended; /* the keeper's; the only front's end */
 	struct loop_watch retry;	 /* timer, while disks wait for their media */
 	struct loop_watch closed;	 /* a disk that was waited for can be closed */
-	unsigned retry_ms;
+	unsigned retry_us;
 	struct state *state;
 	struct ctl *ctl;
 	struct server *server;
@@ -137,10 +138,10 @@ static void plan_retry(struct worker *w, unsigned waiting)
 		link_settled(&w->link);
 		return;
 	}
-	w->retry_ms = w->retry_ms ? (unsigned)min_u64(2 * w->retry_ms, RETRY_MAX_MS) :
-				    RETRY_FIRST_MS;
-	struct itimerspec at = { .it_value = { w->retry_ms / 1000,
-					       (long)(w->retry_ms % 1000) * 1000000 } };
+	w->retry_us = w->retry_us ? (unsigned)min_u64(2 * w->retry_us, RETRY_MAX_US) :
+				    RETRY_FIRST_US;
+	struct itimerspec at = { .it_value = { w->retry_us / 1000000,
+					       (long)(w->retry_us % 1000000) * 1000 } };
 
 	timerfd_settime(w->retry.fd, 0, &at, NULL);
 }

@@ -215,7 +215,7 @@ static void file_lane_close(struct media_lane *ml)
 	struct file_lane *l = lane_of(ml);
 
 	ring_close(&l->ring);
-	pool_done_close(&l->done);
+	pool_done_close(&file_of(ml->media)->pool, &l->done);
 	fd_close(l->both_fd);
 	free(l);
 }
@@ -240,7 +240,7 @@ static int file_lane_open(struct media *m, struct poller *p, struct media_lane *
 	media_lane_init(&l->lane, m, p);
 	list_init(&l->waiting);
 	l->both_fd = -1;
-	int err = pool_done_open(&l->done);
+	int err = pool_done_open(&f->pool, &l->done);
 	if (!err)
 		err = open_both_fd(l);
 	if (!err && f->uring)

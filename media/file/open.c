@@ -275,12 +275,7 @@ int file_open(int fd, const struct file_conf *c, struct media **ret_media,
 	if (err)
 		goto free_file;
 	settle_discard(f, c);
-	err = pool_open(&f->pool, run, f);
-	if (err) {
-		refuse(ret_error, err, "no_memory", NULL, "no thread can be started: %s",
-		       strerror(-err));
-		goto free_file;
-	}
+	pool_init(&f->pool, fd, run, f);
 	*ret_media = &f->media;
 	return 0;
 free_file:

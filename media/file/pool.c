@@ -2,6 +2,7 @@
 #include "media/file/pool.h"
 
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -127,32 +128,79 @@ static void run_job(struct pool *p, struct job *job)
 	}
 }
 
-static void *helper(void *arg);
-
-/* Context: the lock is held. */
-static int start_helper(struct pool *p)
+/* Closes all descriptors from @from on but the @n of @keep, in order. Return: 0; -errno. */
+static int close_others(unsigned from, const int *keep, unsigned n)
 {
+	unsigned behind = n ? (unsigned)keep[n - 1] + 1 : from;
+
+	/* the one call that also parts from the process's table: nothing is closed in that */
+	if (close_range(behind, ~0u, CLOSE_RANGE_UNSHARE))
+		return -errno;
+	for (unsigned i = 0; i < n; i++) {
+		if ((unsigned)keep[i] > from)
+			close_range(from, (unsigned)keep[i] - 1, 0);
+		from = (unsigned)keep[i] + 1;
+	}
+	return 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/* Gives this thread a table of its own, for its crew. Where the kernel refuses it keeps the
+ * process's, and a stuck disk holds up the others after a crash. Context: the lock is held. */
+static void found_table(struct pool *p)
+{
+	unsigned n = 0, room = 1;
+
+	list_for_each(it, tmp, &p->lanes)
+		room++;
+	CLEANUP(base_free) int *keep = calloc(room, sizeof(*keep));
+	if (!keep)
+		return;
+	keep[n++] = p->fd;
+	list_for_each(it, tmp, &p->lanes)
+		keep[n++] = list_entry(it, struct pool_done, link)->event_fd;
+	qsort(keep, n, sizeof(*keep), by_number);
+	close_others(STDERR_FILENO + 1, keep, n);
+}
+
+static void *help(void *arg);
+
+/* Context: the lock is held. Return: 0; -EAGAIN. */
+static int start_helper(struct pool *p, bool founds)
+{
+	struct pool_helper *h = p->helper;
 	pthread_attr_t attr;
 
+	while (h < p->helper + POOL_MAX && h->state == HELPER_WORKS)
+		h++;
+	if (h == p->helper + POOL_MAX)
+		return -EAGAIN;
+	if (h->state == HELPER_HAS_LEFT)
+		pthread_join(h->thread, NULL);
+	*h = (struct pool_helper){ .pool = p, .crew = p->crew, .founds = founds };
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_B);
-	int err = pthread_create(&p->thread[p->nthread], &attr, helper, p);
+	int err = pthread_create(&h->thread, &attr, help, h);
 	if (!err)
-		p->nthread++;
+		h->state = HELPER_WORKS;
 	pthread_attr_destroy(&attr);
 	return -err;
 }
 
 /* Does all that it finds. Context: the lock is held, and let go meanwhile. */
-static void work(struct pool *p)
+static void work(struct pool *p, const struct pool_helper *h)
 {
 	struct job job;
 
-	while (take(p, &job)) {
+	while (h->crew == p->crew && take(p, &job)) {
 		/* Somebody has to be there for what comes while this one is stuck. One that cannot
 		 * be started leaves its work to those there are. */
-		if (!p->idle && p->nthread < POOL_MAX && !p->stopping)
-			start_helper(p);
+		if (!p->idle && !p->stopping)
+			start_helper(p, false);
 		pthread_mutex_unlock(&p->lock);
 		run_job(p, &job);
 		pthread_mutex_lock(&p->lock);
@@ -160,40 +208,41 @@ static void work(struct pool *p)
 	}
 }
 
-static void *helper(void *arg)
+static void *help(void *arg)
 {
-	struct pool *p = arg;
+	struct pool_helper *h = arg;
+	struct pool *p = h->pool;
 
 	pthread_setname_np(pthread_self(), "file-helper");
 	pthread_mutex_lock(&p->lock);
-	while (!p->stopping) {
-		work(p);
+	if (h->founds)
+		found_table(p);
+	while (!p->stopping && h->crew == p->crew) {
+		work(p, h);
+		if (h->crew != p->crew)
+			break;
 		p->idle++;
 		pthread_mutex_unlock(&p->lock);
 		while (sem_wait(&p->work))
 			; /* EINTR */
 		pthread_mutex_lock(&p->lock);
-		p->idle--;
+		p->idle -= h->crew == p->crew;
 	}
+	h->state = HELPER_HAS_LEFT;
 	pthread_mutex_unlock(&p->lock);
+	/* what woke it may have been meant for its successors */
+	sem_post(&p->work);
 	return NULL;
 }
 
-int pool_open(struct pool *p, enum req_status (*run)(void *arg, struct req *r), void *arg)
+void pool_init(struct pool *p, int fd, enum req_status (*run)(void *arg, struct req *r), void *arg)
 {
-	*p = (struct pool){ .run = run, .arg = arg };
+	*p = (struct pool){ .run = run, .arg = arg, .fd = fd };
 	for (unsigned i = 0; i < POOL_CLASSES; i++)
 		list_init(&p->queue[i]);
+	list_init(&p->lanes);
 	sem_init(&p->work, 0, 0);
 	pthread_mutex_init(&p->lock, NULL);
-	pthread_mutex_lock(&p->lock);
-	int err = start_helper(p);
-	pthread_mutex_unlock(&p->lock);
-	if (err) {
-		pthread_mutex_destroy(&p->lock);
-		sem_destroy(&p->work);
-	}
-	return err;
 }
 
 void pool_close(struct pool *p)
@@ -201,27 +250,52 @@ void pool_close(struct pool *p)
 	pthread_mutex_lock(&p->lock);
 	p->stopping = true;
 	pthread_mutex_unlock(&p->lock);
-	/* no helper is started once stopping is set */
-	for (unsigned i = 0; i < p->nthread; i++)
-		sem_post(&p->work);
-	for (unsigned i = 0; i < p->nthread; i++)
-		pthread_join(p->thread[i], NULL);
+	/* no helper is started once stopping is set; each passes the wake-up on */
+	sem_post(&p->work);
+	for (unsigned i = 0; i < POOL_MAX; i++)
+		if (p->helper[i].state != HELPER_NONE)
+			pthread_join(p->helper[i].thread, NULL);
 	pthread_mutex_destroy(&p->lock);
 	sem_destroy(&p->work);
 }
 
-int pool_done_open(struct pool_done *d)
+int pool_done_open(struct pool *p, struct pool_done *d)
 {
 	*d = (struct pool_done){ .event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
-	return d->event_fd < 0 ? -errno : 0;
+	list_init(&d->link);
+	if (d->event_fd < 0)
+		return -errno;
+	pthread_mutex_lock(&p->lock);
+	list_add_tail(&p->lanes, &d->link);
+	unsigned idle = p->idle;
+	p->crew++;
+	p->idle = 0;
+	int err = start_helper(p, true);
+	if (err) { /* those there are go on */
+		p->crew--;
+		p->idle = idle;
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (!err) {
+		sem_post(&p->work); /* the former crew leaves */
+		return 0;
+	}
+	pool_done_close(p, d);
+	return err;
 }
 
-void pool_done_close(struct pool_done *d)
+void pool_done_close(struct pool *p, struct pool_done *d)
 {
+	if (!d->link.next) /* not open */
+		return;
 	/* a few instructions at most: what is posted has been taken */
 	while (__atomic_load_n(&d->posting, __ATOMIC_ACQUIRE))
 		sched_yield();
-	d->event_fd = fd_close(d->event_fd);
+	pthread_mutex_lock(&p->lock);
+	list_del(&d->link);
+	pthread_mutex_unlock(&p->lock);
+	fd_close(d->event_fd);
+	*d = (struct pool_done){ .event_fd = -1 };
 }
 
 bool pool_arm(struct pool_done *d)
