@@ -9,7 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define FD_MSG_MAX 64
+#define FD_MSG_MAX 253 /* the kernel's SCM_MAX_FD */
 
 void base_free(void *p)
 {

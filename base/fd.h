@@ -32,7 +32,7 @@ ssize_t fd_read_file(int fd, size_t max_b, char **ret_text);
 int fd_listen(const char *path, mode_t mode);
 int fd_connect(const char *path); /* Return: fd; -ENAMETOOLONG; -errno */
 
-/* Sends @len bytes with @nfd descriptors in one message. Return: 0 or -errno. */
+/* Sends @len bytes with @nfd descriptors, at most 253, in one message. Return: 0 or -errno. */
 int fd_send(int sock, const void *buf, size_t len, const int *fds, unsigned nfd);
 
 /* One recvmsg of at most @len bytes and @max_fd descriptors (close-on-exec). *ret_nfd is how

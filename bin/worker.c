@@ -67,17 +67,12 @@ static int ask_save(void *arg, const char *text, size_t len_b)
 	return link_save(arg, text, len_b);
 }
 
-/* Takes the keeper's first word, with the state if there is one. */
-static int take_hello(struct worker *w)
+/* Ownership: @fd, which may be -1, is taken. */
+static int load_state(struct worker *w, int fd)
 {
 	CLEANUP(base_free) char *text = NULL;
-	struct keeper_event hello;
 	struct ctl_error err;
-	int fd = -1, code = link_event(&w->link, &hello, &fd);
 
-	if (code || hello.op != KEEPER_HELLO)
-		return code ? code : -EPROTO;
-	w->restarts = hello.restarts;
 	if (fd < 0)
 		return 0;
 	ssize_t n = fd_read_file(fd, KEEPER_STATE_MAX_B, &text);
@@ -88,6 +83,31 @@ static int take_hello(struct worker *w)
 	log_error(NULL, "%s/state.json: %s", w->opt->state,
 		  n < 0 ? strerror((int)-n) : err.text);
 	return -EINVAL;
+}
+
+static bool has_disk(void *arg, const char *name)
+{
+	const struct worker *w = arg;
+
+	return w->opt->blk_file || state_get(w->state, "disk", name);
+}
+
+/* Takes the keeper's first word, with the state if there is one and what predecessors left. */
+static int take_hello(struct worker *w)
+{
+	struct keeper_event hello;
+	int fd = -1, err = link_event(&w->link, &hello, &fd);
+
+	if (err || hello.op != KEEPER_HELLO)
+		return err ? err : -EPROTO;
+	w->restarts = hello.restarts;
+	err = load_state(w, fd);
+	if (!err)
+		err = link_recall(&w->link, hello.nkept);
+	/* of disks that were being made or removed when a worker died */
+	if (!err)
+		link_forget_others(&w->link, "disk", has_disk, w);
+	return err;
 }
 
 static void keeper_ready(struct loop_watch *watch, uint32_t events)
@@ -203,6 +223,7 @@ static int prepare(struct worker *w)
 	if (err)
 		return err;
 	opener.arg = &w->link;
+	opener.keep = &w->link.keep;
 	ctl_set_opener(&opener);
 	w->state = state_new(w->opt->state ? ask_save : NULL, &w->link);
 	w->ctl = w->state ? ctl_new(&posternd_tables, w->state) : NULL;

@@ -214,6 +214,7 @@ static int run_create(struct ctl *ctl, const json_t *params, json_t **ret, struc
 	code = entry_open(ctl, e, NULL, err);
 	if (code) {
 		ctl_unmake();
+		keep_drop_all(&e->keep);
 		entry_free(e);
 		return code;
 	}

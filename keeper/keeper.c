@@ -53,7 +53,7 @@ static void set_timer(struct keeper *k, unsigned ms)
 /* Return: 0; -errno, which is the worker's trouble: the keeper never waits for it. */
 static int tell(struct keeper *k, uint32_t op, int fd)
 {
-	struct keeper_event ev = { .op = op, .restarts = k->restarts };
+	struct keeper_event ev = { .op = op, .restarts = k->restarts, .nkept = k->office.kept.n };
 
 	return fd_send(k->event_fd, &ev, sizeof(ev), &fd, fd >= 0);
 }
@@ -248,15 +248,26 @@ static void on_taken(struct keeper *k)
 	loop_mod(&k->loop, &k->control, EPOLLIN);
 }
 
+static void act_on(struct keeper *k, uint32_t op)
+{
+	if (op == KEEPER_TAKEN)
+		on_taken(k);
+	if (op == KEEPER_READY && !k->was_ready) {
+		k->was_ready = true;
+		notify_send("READY=1");
+	}
+}
+
 static void request_ready(struct loop_watch *w, uint32_t events)
 {
 	struct keeper *k = container_of(w, struct keeper, request);
 	struct keeper_request req;
 	struct keeper_answer answer;
 	unsigned nfd = 0;
-	int fd = -1, give = -1;
+	int got = -1, give = -1;
 	bool give_close = false;
-	ssize_t n = fd_recv(w->fd, &req, sizeof(req), &fd, 1, &nfd);
+	ssize_t n = fd_recv(w->fd, &req, sizeof(req), &got, 1, &nfd);
+	CLEANUP(fd_cleanup) int fd = nfd ? got : -1;
 
 	if (n == -EAGAIN)
 		return;
@@ -264,22 +275,23 @@ static void request_ready(struct loop_watch *w, uint32_t events)
 		loop_del(&k->loop, w);
 		return;
 	}
-	answer.err = n == sizeof(req) ? office_serve(&k->office, &req, nfd ? fd : -1, &give,
-						     &give_close) : -EPROTO;
-	if (nfd)
-		fd_close(fd);
+	if (n == -EMSGSIZE) { /* one descriptor more than we can have */
+		answer.err = -EMFILE;
+		fd_send(w->fd, &answer, sizeof(answer), NULL, 0);
+		return;
+	}
+	answer.err = n == sizeof(req) ? office_serve(&k->office, &req, fd, &give, &give_close) :
+					-EPROTO;
 	if (answer.err == -EPROTO) {
 		log_error(NULL, "worker %d asked for what no worker asks for: killed", k->worker);
 		kill(k->worker, SIGKILL);
 		return;
 	}
-	if (req.op == KEEPER_TAKEN)
-		on_taken(k);
-	if (req.op == KEEPER_READY && !k->was_ready) {
-		k->was_ready = true;
-		notify_send("READY=1");
-	}
-	fd_send(w->fd, &answer, sizeof(answer), &give, give >= 0);
+	act_on(k, req.op);
+	if (req.op == KEEPER_LIST)
+		office_list(&k->office, req.flags, w->fd);
+	else
+		fd_send(w->fd, &answer, sizeof(answer), &give, give >= 0);
 	if (give_close)
 		fd_close(give);
 }
@@ -380,7 +392,7 @@ static void tear_down(struct keeper *k)
 		waitpid(k->worker, NULL, 0);
 		lose_worker(k);
 	}
-	office_sweep(&k->office, true);
+	office_fini(&k->office);
 	if (k->control.fd >= 0)
 		own_file_unlink(k->cfg->control_path, &k->control_file);
 	while (k->ncaller)

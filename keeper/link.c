@@ -12,11 +12,13 @@
 
 #include "base/fd.h"
 
+static const struct keep_ops link_keep_ops;
+
 int link_init(struct link *l, const char *arg)
 {
 	char end;
 
-	*l = (struct link){ .lock = PTHREAD_MUTEX_INITIALIZER };
+	*l = (struct link){ .lock = PTHREAD_MUTEX_INITIALIZER, .keep.ops = &link_keep_ops };
 	if (sscanf(arg, "%d,%d%c", &l->request_fd, &l->event_fd, &end) != 2)
 		return -EINVAL;
 	/* Whoever connects to the worker's files must not inherit these. */
@@ -34,21 +36,20 @@ void link_fini(struct link *l)
 {
 	l->request_fd = fd_close(l->request_fd);
 	l->event_fd = fd_close(l->event_fd);
+	kept_fini(&l->kept);
 }
 
 /* Sends @req with @fd (or -1) and waits. Return: -errno of either side; otherwise 0, with
  * *ret_fd the descriptor that came, or -1. */
-static int ask(struct link *l, const struct keeper_request *req, int fd, int *ret_fd)
+static int ask_locked(struct link *l, const struct keeper_request *req, int fd, int *ret_fd)
 {
 	struct keeper_answer answer;
 	unsigned nfd = 0;
 	int got = -1;
-
-	pthread_mutex_lock(&l->lock);
 	ssize_t n = fd_send(l->request_fd, req, sizeof(*req), &fd, fd >= 0);
+
 	if (!n)
 		n = fd_recv(l->request_fd, &answer, sizeof(answer), &got, 1, &nfd);
-	pthread_mutex_unlock(&l->lock);
 	if (n < 0)
 		return (int)n;
 	if (n != sizeof(answer))
@@ -60,6 +61,15 @@ static int ask(struct link *l, const struct keeper_request *req, int fd, int *re
 	if (ret_fd)
 		*ret_fd = got;
 	return answer.err;
+}
+
+static int ask(struct link *l, const struct keeper_request *req, int fd, int *ret_fd)
+{
+	pthread_mutex_lock(&l->lock);
+	int err = ask_locked(l, req, fd, ret_fd);
+
+	pthread_mutex_unlock(&l->lock);
+	return err;
 }
 
 static int ask_path(struct link *l, struct keeper_request *req, const char *path, int *ret_fd)
@@ -143,6 +153,134 @@ int link_save(struct link *l, const char *text, size_t len_b)
 	int err = fd_write_all(fd, text, len_b);
 
 	return err ? err : ask(l, &req, fd, NULL);
+}
+
+/* Keys are our own parts', so one that the keeper would refuse is refused here. */
+static int key_request(const char *key, uint32_t op, struct keeper_request *ret)
+{
+	if (!kept_key_ok(key))
+		return -EINVAL;
+	*ret = (struct keeper_request){ .op = op };
+	memcpy(ret->path, key, strlen(key) + 1);
+	return 0;
+}
+
+static int put(struct keep *keep, const char *key, int fd)
+{
+	struct link *l = container_of(keep, struct link, keep);
+	struct keeper_request req;
+	int err = key_request(key, KEEPER_PUT, &req);
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&l->lock);
+	err = ask_locked(l, &req, fd, NULL);
+	if (!err)
+		err = kept_put(&l->kept, key, -1);
+	pthread_mutex_unlock(&l->lock);
+	return err;
+}
+
+static int drop(struct keep *keep, const char *key)
+{
+	struct link *l = container_of(keep, struct link, keep);
+	struct keeper_request req;
+	int err = key_request(key, KEEPER_DROP, &req);
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&l->lock);
+	unsigned before = l->kept.n;
+	kept_drop(&l->kept, key);
+	/* nobody but us puts anything there */
+	if (l->kept.n != before)
+		err = ask_locked(l, &req, -1, NULL);
+	pthread_mutex_unlock(&l->lock);
+	return err;
+}
+
+static int get(struct keep *keep, const char *key)
+{
+	struct link *l = container_of(keep, struct link, keep);
+	struct keeper_request req;
+	int fd = -1, err = key_request(key, KEEPER_GET, &req);
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&l->lock);
+	struct kept_one *one = kept_find(&l->kept, key);
+	if (!one)
+		err = -ENOENT;
+	else if (one->fd >= 0)
+		fd = fd_steal(&one->fd);
+	else
+		err = ask_locked(l, &req, -1, &fd);
+	pthread_mutex_unlock(&l->lock);
+	return fd_or(err, fd);
+}
+
+static const struct keep_ops link_keep_ops = { .put = put, .drop = drop, .get = get };
+
+/* Return: how many came; -errno. */
+static int recall_batch(struct link *l, unsigned from)
+{
+	struct keeper_request req = { .op = KEEPER_LIST, .flags = from };
+	struct keeper_list list = { 0 };
+	int fd[KEEPER_KEPT_BATCH], err = fd_send(l->request_fd, &req, sizeof(req), NULL, 0);
+	unsigned nfd = 0;
+	ssize_t n = err ? err : fd_recv(l->request_fd, &list, sizeof(list), fd, ARRAY_SIZE(fd),
+					&nfd);
+
+	if (n < 0)
+		return (int)n;
+	err = !list.n || list.n != nfd ? -EPIPE : 0;
+	for (unsigned i = 0; i < nfd; i++) {
+		if (!err)
+			err = kept_put(&l->kept, list.key[i], fd[i]);
+		if (err)
+			fd_close(fd[i]);
+	}
+	return err ? err : (int)nfd;
+}
+
+int link_recall(struct link *l, unsigned n)
+{
+	for (unsigned have = 0; have < n;) {
+		int came = recall_batch(l, have);
+
+		if (came < 0)
+			return came;
+		have += (unsigned)came;
+	}
+	return 0;
+}
+
+unsigned link_forget_others(struct link *l, const char *top,
+			    bool (*knows)(void *arg, const char *name), void *arg)
+{
+	size_t len = strlen(top);
+	unsigned dropped = 0;
+
+	for (unsigned i = 0; i < l->kept.n;) {
+		char own[KEEP_KEY_MAX];
+
+		snprintf(own, sizeof(own), "%s", l->kept.one[i]->key);
+		if (strncmp(own, top, len) || own[len] != '/') {
+			i++;
+			continue;
+		}
+		char *name = own + len + 1;
+		size_t name_len = strcspn(name, "/");
+
+		name[name_len] = '\0';
+		if (knows(arg, name)) {
+			i++;
+			continue;
+		}
+		drop(&l->keep, own);
+		dropped++;
+	}
+	return dropped;
 }
 
 int link_event(struct link *l, struct keeper_event *ret, int *ret_fd)

@@ -8,11 +8,14 @@
 #include <pthread.h>
 #include <sys/types.h>
 
+#include "keeper/kept.h"
 #include "keeper/proto.h"
 
 struct link {
 	int request_fd, event_fd; /* event_fd is for the caller's loop */
-	pthread_mutex_t lock;	  /* one request at a time */
+	pthread_mutex_t lock;	  /* one request at a time; and kept's */
+	struct keep keep;	  /* what the parts put there, the keeper holds */
+	struct kept kept;
 };
 
 /* @arg: what followed KEEPER_LINK_ARG. Makes the process die with its keeper.
@@ -30,6 +33,14 @@ int link_save(struct link *l, const char *text, size_t len_b);
 int link_ready(struct link *l);
 int link_settled(struct link *l);
 int link_taken(struct link *l); /* once for each KEEPER_CONN */
+
+/* Takes what predecessors have left, @n descriptors as HELLO says, so that link.keep has them.
+ * Return: 0; -errno. */
+int link_recall(struct link *l, unsigned n);
+/* Drops what is kept for names in @top ("disk") that @knows not of: their owners went without a
+ * word. Return: how many names. */
+unsigned link_forget_others(struct link *l, const char *top,
+			    bool (*knows)(void *arg, const char *name), void *arg);
 
 /* Takes the next event; *ret_fd is its descriptor or -1. May block.
  * Return: 0; -EPIPE when the keeper has gone; -errno. */

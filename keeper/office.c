@@ -3,8 +3,10 @@
 #include <fnmatch.h>
 #include <grp.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -22,6 +24,16 @@ struct kept_socket {
 	struct own_file file;
 	char path[];
 };
+
+/* A quarter of the descriptors that we may have is left for starting the next worker and for
+ * callers, whatever this one asks for. */
+static bool is_full(const struct office *o)
+{
+	struct rlimit l;
+
+	return getrlimit(RLIMIT_NOFILE, &l) ||
+	       o->nsocket + o->kept.n >= l.rlim_cur - l.rlim_cur / 4;
+}
 
 /* The one thing about a block device that no ioctl tells. */
 static bool is_discard_size(const struct keeper_request *req)
@@ -155,6 +167,8 @@ static int serve_listen(struct office *o, const struct keeper_request *req, int 
 	if (s && s->claimed)
 		return -EADDRINUSE;
 	if (!s) {
+		if (is_full(o))
+			return -EMFILE;
 		s = o->nsocket < SOCKETS_MAX ? malloc(sizeof(*s) + len) : NULL;
 		if (!s)
 			return -ENOMEM;
@@ -194,6 +208,57 @@ static int serve_save(struct office *o, int fd)
 	return err;
 }
 
+static int serve_put(struct office *o, const struct keeper_request *req, int fd)
+{
+	if (fd < 0 || !kept_key_ok(req->path))
+		return -EPROTO;
+	/* descriptors come from front ends: what one has sent must not be the worker's end */
+	if (!kept_fd_ok(fd))
+		return -EOPNOTSUPP;
+	if (!kept_find(&o->kept, req->path) && is_full(o))
+		return -EMFILE;
+	/* what comes with a request is its reader's to close */
+	CLEANUP(fd_cleanup) int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (own < 0)
+		return -errno;
+	int err = kept_put(&o->kept, req->path, own);
+
+	if (!err)
+		fd_steal(&own);
+	return err;
+}
+
+static int serve_drop(struct office *o, const struct keeper_request *req)
+{
+	if (!kept_key_ok(req->path))
+		return -EPROTO;
+	kept_drop(&o->kept, req->path);
+	return 0;
+}
+
+static int serve_get(const struct office *o, const struct keeper_request *req, int *ret_fd)
+{
+	const struct kept_one *one = kept_key_ok(req->path) ? kept_find(&o->kept, req->path) : NULL;
+
+	if (!one)
+		return -ENOENT;
+	*ret_fd = one->fd;
+	return 0;
+}
+
+int office_list(const struct office *o, unsigned from, int sock)
+{
+	struct keeper_list list = { 0 };
+	int fd[KEEPER_KEPT_BATCH];
+
+	for (unsigned i = from; i < o->kept.n && list.n < KEEPER_KEPT_BATCH; i++) {
+		snprintf(list.key[list.n], sizeof(list.key[0]), "%s", o->kept.one[i]->key);
+		fd[list.n++] = o->kept.one[i]->fd;
+	}
+	return fd_send(sock, &list, sizeof(list.n) + list.n * sizeof(list.key[0]), fd, list.n);
+}
+
 int office_serve(struct office *o, const struct keeper_request *req, int fd, int *ret_fd,
 		 bool *ret_close)
 {
@@ -214,11 +279,18 @@ int office_serve(struct office *o, const struct keeper_request *req, int fd, int
 		return serve_unmake(o);
 	case KEEPER_SAVE:
 		return serve_save(o, fd);
+	case KEEPER_PUT:
+		return serve_put(o, req, fd);
+	case KEEPER_DROP:
+		return serve_drop(o, req);
+	case KEEPER_GET:
+		return serve_get(o, req, ret_fd);
 	case KEEPER_READY:
 	case KEEPER_TAKEN:
+	case KEEPER_LIST:
 		return 0; /* keeper.c acts on it */
 	case KEEPER_SETTLED:
-		office_sweep(o, false);
+		office_sweep(o);
 		return 0;
 	}
 	return -EPROTO;
@@ -230,12 +302,19 @@ void office_unclaim(struct office *o)
 		list_entry(it, struct kept_socket, node)->claimed = false;
 }
 
-void office_sweep(struct office *o, bool all)
+void office_sweep(struct office *o)
 {
 	list_for_each(it, tmp, &o->sockets) {
 		struct kept_socket *s = list_entry(it, struct kept_socket, node);
 
-		if (all || !s->claimed)
+		if (!s->claimed)
 			drop_socket(o, s);
 	}
+}
+
+void office_fini(struct office *o)
+{
+	office_unclaim(o);
+	office_sweep(o);
+	kept_fini(&o->kept);
 }

@@ -5,6 +5,7 @@
 #include "base/list.h"
 #include "base/loop.h"
 #include "keeper/keeper.h"
+#include "keeper/kept.h"
 #include "keeper/proto.h"
 
 /* The state directory: state.json, and a lock that one keeper holds. */
@@ -26,6 +27,7 @@ struct office {
 	/* The file that was made last for the worker, until a state is saved that may speak of it. */
 	char made[KEEPER_PATH_MAX];
 	struct own_file made_file;
+	struct kept kept;
 };
 
 /* @dir is created if missing (its parents too). Return: 0; -EBUSY: another has it; -errno. */
@@ -44,10 +46,14 @@ bool store_owns(const struct store *s, int fd);
  * Return: 0; -errno; -EPROTO: it made no sense. */
 int office_serve(struct office *o, const struct keeper_request *req, int fd, int *ret_fd,
 		 bool *ret_close);
+/* Answers KEEPER_LIST on @sock: what is kept from number @from on. Return: 0; -errno of sending. */
+int office_list(const struct office *o, unsigned from, int sock);
 /* A new worker claims its sockets anew. */
 void office_unclaim(struct office *o);
-/* Lets go of the sockets that no worker has claimed (@all: of all), and of their files. */
-void office_sweep(struct office *o, bool all);
+/* Lets go of the sockets that no worker has claimed, and of their files. */
+void office_sweep(struct office *o);
+/* Lets go of everything but the store. */
+void office_fini(struct office *o);
 
 /* As fd_listen(), and the file belongs to @group, if there is one. Return: -ESRCH: no such. */
 int listen_for_group(const char *path, mode_t mode, const char *group, struct own_file *ret_file);

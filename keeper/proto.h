@@ -7,11 +7,12 @@
  */
 #pragma once
 
-#include "base/base.h"
+#include "core/keep.h"
 
 #define KEEPER_PATH_MAX 4096 /* with its NUL */
 #define KEEPER_GROUP_MAX 64
 #define KEEPER_STATE_MAX_B (16 * MIB)
+#define KEEPER_KEPT_BATCH 253 /* the most that one message carries: the kernel's SCM_MAX_FD */
 
 enum keeper_op {
 	KEEPER_OPEN = 1, /* path, flags, mode -> a descriptor */
@@ -22,6 +23,10 @@ enum keeper_op {
 	KEEPER_READY,	 /* all of the state's disks are back, or have said why not */
 	KEEPER_TAKEN,	 /* the first control connection not yet acknowledged is the worker's now */
 	KEEPER_SETTLED,	 /* and none waits for its medium: sockets not asked for are nobody's */
+	KEEPER_PUT,	 /* keep the descriptor that comes with it as path, a key */
+	KEEPER_DROP,	 /* path, and all that lies below it */
+	KEEPER_GET,	 /* path -> a descriptor */
+	KEEPER_LIST,	 /* what is kept, from the one numbered flags on -> a struct keeper_list */
 };
 
 struct keeper_request {
@@ -37,6 +42,12 @@ struct keeper_answer {
 	int32_t err; /* 0 or -errno */
 };
 
+/* The answer to LIST, as long as it has keys, with a descriptor for each. */
+struct keeper_list {
+	uint32_t n;
+	char key[KEEPER_KEPT_BATCH][KEEP_KEY_MAX];
+};
+
 enum keeper_event_op {
 	KEEPER_HELLO = 1, /* once, first; with the state file, if there is one */
 	KEEPER_CONN,	  /* with a control connection whose caller has been checked */
@@ -46,4 +57,5 @@ enum keeper_event_op {
 struct keeper_event {
 	uint32_t op;
 	uint32_t restarts; /* HELLO: workers before this one */
+	uint32_t nkept;	   /* HELLO: what they have left to be LISTed */
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the keeper does for a worker, and what it refuses: keeper/office.c, store.c. */
+/* What the keeper does for a worker, and what it refuses: keeper/office.c, kept.c, store.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,7 +27,7 @@ static int setup(void **state)
 {
 	strcpy(dir, "/tmp/postern-test-XXXXXX");
 	assert_non_null(mkdtemp(dir));
-	office = (struct office){ .store = { -1, -1 } };
+	office = (struct office){ .store = { -1, -1 }, .kept = { 0 } };
 	list_init(&office.sockets);
 	snprintf(path, sizeof(path), "%s/a/state", dir);
 	assert_int_equal(store_open(&office.store, path), 0);
@@ -34,7 +38,7 @@ static int teardown(void **state)
 {
 	char cmd[128];
 
-	office_sweep(&office, true);
+	office_fini(&office);
 	store_close(&office.store);
 	snprintf(cmd, sizeof(cmd), "rm -r %s", dir);
 	return system(cmd);
@@ -215,7 +219,7 @@ static void removes_no_socket_but_its_own(void **state)
 	}
 	assert_int_equal(serve(request(KEEPER_UNLISTEN, at("s"), 0, 0), -1), -1);
 	assert_int_equal(access(path, F_OK), 0);
-	office_sweep(&office, true);
+	office_fini(&office);
 	assert_int_equal(access(at("t"), F_OK), 0);
 }
 
@@ -248,6 +252,146 @@ static void refuses_a_state_that_is_no_file(void **state)
 	close(pipes[1]);
 }
 
+static int keep(const char *key, int fd)
+{
+	return serve(request(KEEPER_PUT, key, 0, 0), fd);
+}
+
+static int drop(const char *key)
+{
+	return serve(request(KEEPER_DROP, key, 0, 0), -1);
+}
+
+static int kept(const char *key)
+{
+	return serve(request(KEEPER_GET, key, 0, 0), -1);
+}
+
+static bool is_same_file(int a, int b)
+{
+	struct stat x, y;
+
+	assert_int_equal(fstat(a, &x), 0);
+	assert_int_equal(fstat(b, &y), 0);
+	return x.st_ino == y.st_ino;
+}
+
+static void keeps_a_copy_under_its_key(void **state)
+{
+	int one = memfd("1");
+	CLEANUP(fd_cleanup) int two = memfd("2");
+
+	assert_int_equal(keep("disk/web/medium/data", one), -1);
+	int fd = kept("disk/web/medium/data");
+	assert_true(fd >= 0 && fd != one && is_same_file(fd, one));
+	assert_int_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+	assert_int_equal(keep("disk/web/medium/data", two), -1); /* instead of the first */
+	assert_true(is_same_file(kept("disk/web/medium/data"), two));
+	assert_int_equal(office.kept.n, 1);
+	assert_int_equal(kept("disk/web/medium"), -ENOENT);
+	close(one);
+}
+
+static void drops_a_key_and_what_is_below_it_only(void **state)
+{
+	static const char *const key[] = { "a", "a-b", "a.b", "a/b", "a/b/c", "a/b0", "a0", "b/a" };
+	CLEANUP(fd_cleanup) int fd = memfd("");
+
+	for (size_t i = 0; i < ARRAY_SIZE(key); i++)
+		assert_int_equal(keep(key[ARRAY_SIZE(key) - 1 - i], fd), -1);
+	assert_int_equal(drop("a/b"), -1);
+	assert_int_equal(kept("a/b"), -ENOENT);
+	assert_int_equal(kept("a/b/c"), -ENOENT);
+	assert_true(kept("a/b0") >= 0);
+	assert_int_equal(drop("a"), -1);
+	assert_int_equal(office.kept.n, 4);
+	assert_true(kept("a-b") >= 0 && kept("a.b") >= 0 && kept("a0") >= 0 && kept("b/a") >= 0);
+	assert_int_equal(drop("a"), -1); /* what is not there is gone */
+}
+
+static void refuses_senseless_keys(void **state)
+{
+	static const char *const bad[] = { "", "/a", "a/", "a//b", "a b", "a\n", "\xc3\xa4", "a%d" };
+	CLEANUP(fd_cleanup) int fd = memfd("");
+	char longest[KEEP_KEY_MAX + 1] = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(keep(bad[i], fd), -EPROTO);
+		assert_int_equal(drop(bad[i]), -EPROTO);
+		assert_int_equal(kept(bad[i]), -ENOENT);
+	}
+	memset(longest, 'k', KEEP_KEY_MAX);
+	assert_int_equal(keep(longest, fd), -EPROTO);
+	longest[KEEP_KEY_MAX - 1] = '\0';
+	assert_int_equal(keep(longest, fd), -1);
+	assert_int_equal(keep("a", -1), -EPROTO);
+}
+
+static void keeps_no_descriptor_that_could_hold_it_up(void **state)
+{
+	int good[5], bad[4], more[2];
+
+	assert_int_equal(pipe(good), 0);
+	good[2] = eventfd(0, 0);
+	good[3] = memfd("x");
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, more), 0);
+	good[4] = more[0];
+	bad[0] = open_path(at("disk"), O_RDWR | O_CREAT); /* would keep its lock, too */
+	bad[1] = socket(AF_INET, SOCK_STREAM, 0);
+	bad[2] = epoll_create1(0);
+	assert_int_equal(mkfifo(at("pipe:[1]"), 0600), 0);
+	bad[3] = open(at("pipe:[1]"), O_RDWR);
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		assert_int_equal(keep("good", good[i]), -1);
+		close(good[i]);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_true(bad[i] >= 0);
+		assert_int_equal(keep("bad", bad[i]), -EOPNOTSUPP);
+		close(bad[i]);
+	}
+	close(more[1]);
+	assert_int_equal(kept("bad"), -ENOENT);
+}
+
+static void leaves_itself_room_for_a_successor(void **state)
+{
+	CLEANUP(fd_cleanup) int fd = memfd("");
+	struct rlimit had, few;
+	char key[16];
+	int err = -1;
+	unsigned n = 0;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &had), 0);
+	few = (struct rlimit){ 128, had.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	for (; err == -1; n++) {
+		snprintf(key, sizeof(key), "k%u", n);
+		err = keep(key, fd);
+	}
+	int listens = serve(request(KEEPER_LISTEN, at("s"), 0, 0600), -1);
+	int again = keep("k0", fd);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &had), 0);
+	assert_int_equal(err, -EMFILE);
+	assert_int_equal(listens, -EMFILE);
+	assert_int_equal(again, -1);
+	assert_int_equal(office.kept.n, 96);
+}
+
+static void holds_a_bounded_number(void **state)
+{
+	struct kept k = { 0 };
+	char key[16];
+
+	for (unsigned i = 0; i < KEPT_MAX; i++) {
+		snprintf(key, sizeof(key), "k%u", i);
+		assert_int_equal(kept_put(&k, key, -1), 0);
+	}
+	assert_int_equal(kept_put(&k, "one-more", -1), -EMFILE);
+	assert_int_equal(kept_put(&k, "k7", -1), 0);
+	kept_fini(&k);
+}
+
 static void one_state_has_one_keeper(void **state)
 {
 	struct store other = { -1, -1 };
@@ -274,6 +418,12 @@ int main(void)
 		IN_DIR(saves_the_state_whole),
 		IN_DIR(refuses_a_state_that_is_no_file),
 		IN_DIR(one_state_has_one_keeper),
+		IN_DIR(keeps_a_copy_under_its_key),
+		IN_DIR(drops_a_key_and_what_is_below_it_only),
+		IN_DIR(refuses_senseless_keys),
+		IN_DIR(keeps_no_descriptor_that_could_hold_it_up),
+		IN_DIR(leaves_itself_room_for_a_successor),
+		cmocka_unit_test(holds_a_bounded_number),
 	};
 
 	return cmocka_run_group_tests_name("keeper_office", tests, NULL, NULL);

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -45,6 +46,52 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags)
 	return -1;
 }
 
+#define KEPT_N 300 /* more than one message carries */
+
+/* Return: 0 or what went wrong. */
+static int keep_many(struct keep *k)
+{
+	for (unsigned i = 0; i < KEPT_N; i++) {
+		CLEANUP(fd_cleanup) int fd = memfd_create("test", MFD_CLOEXEC);
+		char key[32];
+
+		snprintf(key, sizeof(key), "disk/%s/%u", i % 2 ? "odd" : "even", i);
+		if (fd_write_all(fd, &i, sizeof(i)))
+			return -errno;
+		int err = k->ops->put(k, key, fd);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* Return: how many are there and are what was put there, each time that they are asked for. */
+static int find_many(struct keep *k)
+{
+	int found = 0;
+
+	for (unsigned i = 0; i < KEPT_N; i++) {
+		char key[32];
+		unsigned times = 0, content;
+
+		snprintf(key, sizeof(key), "disk/%s/%u", i % 2 ? "odd" : "even", i);
+		for (; times < 2; times++) {
+			CLEANUP(fd_cleanup) int fd = k->ops->get(k, key);
+
+			if (fd < 0 || pread(fd, &content, sizeof(content), 0) != sizeof(content) ||
+			    content != i)
+				break;
+		}
+		found += times == 2;
+	}
+	return found;
+}
+
+static bool is_even(void *arg, const char *name)
+{
+	return !strcmp(name, "even");
+}
+
 /* The worker. */
 static void obey(struct link *l, int fd, unsigned restarts)
 {
@@ -56,6 +103,12 @@ static void obey(struct link *l, int fd, unsigned restarts)
 		return;
 	if (!strcmp(order, "save"))
 		dprintf(fd, "%d\n", link_save(l, "{}", 2));
+	else if (!strcmp(order, "keep"))
+		dprintf(fd, "%d\n", keep_many(&l->keep));
+	else if (!strcmp(order, "find"))
+		dprintf(fd, "%d\n", find_many(&l->keep));
+	else if (!strcmp(order, "forget"))
+		dprintf(fd, "%u\n", link_forget_others(l, "disk", is_even, NULL));
 	else if (!strcmp(order, "rude"))
 		fd_send(l->request_fd, &junk, sizeof(junk), NULL, 0);
 	else if (!strcmp(order, "fail"))
@@ -76,6 +129,8 @@ static int worker(const char *arg)
 			return 0;
 		if (ev.op == KEEPER_HELLO) {
 			restarts = ev.restarts;
+			if (link_recall(&l, ev.nkept))
+				return 1;
 			link_ready(&l);
 		} else if (ev.op == KEEPER_CONN) {
 			link_taken(&l);
@@ -260,6 +315,36 @@ static void saves_for_the_worker(void **state)
 	assert_int_equal(access(file, F_OK), 0);
 }
 
+/* One order to the worker of now, which then waits for the next caller. */
+static void ask_worker(const char *word, const char *answer, pid_t *ret_pid)
+{
+	unsigned restarts;
+	CLEANUP(fd_cleanup) int fd = connect_worker(ret_pid, &restarts);
+	char text[16] = "";
+
+	assert_int_equal(fd_write_all(fd, word, strlen(word)), 0);
+	assert_true(read(fd, text, sizeof(text) - 1) > 0);
+	assert_string_equal(text, answer);
+}
+
+static void successor_finds_what_was_kept(void **state)
+{
+	pid_t keeper = start(), pid;
+
+	ask_worker("find", "0\n", &pid);
+	ask_worker("keep", "0\n", &pid);
+	for (unsigned i = 0; i < 2; i++) { /* and so does its own */
+		kill(pid, SIGKILL);
+		ask_worker("find", "300\n", &pid);
+	}
+	ask_worker("forget", "1\n", &pid);
+	ask_worker("find", "150\n", &pid);
+	kill(pid, SIGKILL);
+	ask_worker("find", "150\n", &pid);
+	kill(keeper, SIGTERM);
+	assert_int_equal(wait_for(keeper), 0);
+}
+
 static void worker_that_talks_nonsense_is_replaced(void **state)
 {
 	order("rude", false);
@@ -363,6 +448,7 @@ int main(int argc, char **argv)
 		IN_DIR(killed_worker_has_a_successor_on_the_same_socket),
 		IN_DIR(killed_keeper_leaves_no_worker),
 		IN_DIR(saves_for_the_worker),
+		IN_DIR(successor_finds_what_was_kept),
 		IN_DIR(worker_that_talks_nonsense_is_replaced),
 		IN_DIR(worker_that_fails_is_replaced),
 		IN_DIR(refuses_to_start_where_another_listens),
