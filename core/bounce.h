@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Copies, the exception: a request whose addresses or lengths the medium cannot
- * take goes through a buffer of the poller's bounded pool, one buffer at a time,
+ * take goes through a buffer of the lane's bounded pool, one buffer at a time,
  * piece by piece, so that a single buffer is enough for a request of any length
  * and an empty pool means waiting, never failing. Each copy is counted. A write is also
  * copied once before the first function that reads its data more than once

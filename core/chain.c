@@ -30,7 +30,7 @@ static void submit(struct lane *l, struct req **reqs, unsigned n)
 /* Return: whether @r has a buffer of the pool now; otherwise it waits for one. */
 static bool copy(struct lane *l, struct req *r)
 {
-	if (!bounce_begin(&l->poller->bounce, r))
+	if (!bounce_begin(&l->bounce, r))
 		return false;
 	stat_add(&l->stats->copies, 1);
 	stat_add(&l->stats->copied_b, r->len_b);
@@ -108,13 +108,13 @@ static void serve_waiter(struct bounce_pool *p)
  * otherwise its next piece goes. */
 static bool uncopy(struct lane *l, struct req *r)
 {
-	if (!bounce_advance(&l->poller->bounce, r)) {
+	if (!bounce_advance(&l->bounce, r)) {
 		stat_add(&l->stats->copied_b, r->len_b);
 		r->flags = (uint8_t)((r->flags & ~REQ_F_UP) | REQ_F_AGAIN);
 		chain_resume(r);
 		return false;
 	}
-	serve_waiter(&l->poller->bounce);
+	serve_waiter(&l->bounce);
 	return true;
 }
 

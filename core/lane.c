@@ -9,8 +9,15 @@ int lane_init(struct lane *l, struct poller *p, struct media_lane *m, const char
 	list_init(&l->inflight);
 	list_init(&l->timed);
 	l->synchronous = !m->ops->poll && m->media->caps.align_b <= 1;
+	int err = bounce_pool_init(&l->bounce);
+	if (err)
+		return err;
 	l->stats = calloc(1, sizeof(*l->stats));
-	return l->stats ? 0 : -ENOMEM;
+	if (!l->stats) {
+		bounce_pool_fini(&l->bounce);
+		return -ENOMEM;
+	}
+	return 0;
 }
 
 void lane_stop(struct lane *l)
@@ -26,6 +33,7 @@ void lane_fini(struct lane *l)
 	for (unsigned i = l->nstep; i-- > 0;)
 		l->step[i].ops->lane_close(l->step[i].state);
 	l->nstep = 0;
+	bounce_pool_fini(&l->bounce);
 	free(l->stats);
 	l->stats = NULL;
 }

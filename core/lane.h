@@ -11,6 +11,7 @@
 #pragma once
 
 #include "base/hist.h"
+#include "core/bounce.h"
 #include "core/function.h"
 #include "core/poller.h"
 
@@ -51,6 +52,7 @@ struct lane {
 	struct list inflight;	 /* taken and not completed, oldest first; unless synchronous */
 	uint64_t deadline_ticks; /* a request older than this is overdue; 0: none */
 	struct list timed;	 /* on the poller's list of lanes with timers */
+	struct bounce_pool bounce;
 
 	struct chain_step step[CHAIN_MAX];
 };

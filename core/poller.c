@@ -402,8 +402,6 @@ int poller_open(const char *name, struct poller **ret_poller)
 	p->epoll_fd = p->mail_fd = -1;
 	int err = slab_init(&p->slab);
 	if (!err)
-		err = bounce_pool_init(&p->bounce);
-	if (!err)
 		err = poller_sleep_init(p);
 	if (err) {
 		poller_close(p);
@@ -461,7 +459,6 @@ void poller_close(struct poller *p)
 		pthread_join(p->thread, NULL);
 	}
 	poller_sleep_fini(p);
-	bounce_pool_fini(&p->bounce);
 	slab_fini(&p->slab);
 	for (unsigned i = 0; i < POLLEE_STATES; i++)
 		free(p->set[i].q);

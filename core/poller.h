@@ -14,7 +14,6 @@
 #include <semaphore.h>
 
 #include "base/clock.h"
-#include "core/bounce.h"
 #include "core/media.h"
 #include "core/slab.h"
 
@@ -106,7 +105,6 @@ struct poller {
 	struct poller_stats stats;
 
 	struct slab slab;
-	struct bounce_pool bounce;
 
 	/* sleeping */
 	const struct clock_scale *scale;

@@ -3,7 +3,7 @@
  * The request: what a front takes from a ring, the chain passes on, and a medium
  * ends. It belongs to one poller from slab_get() to slab_put(); only that
  * poller's thread touches it. Its segments point into guest memory (or into a
- * buffer of the poller's pool, see core/bounce.h); they are never the request's to free.
+ * buffer of the lane's pool, see core/bounce.h); they are never the request's to free.
  */
 #pragma once
 

@@ -14,55 +14,72 @@ static void *map_lazily(size_t len_b)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-static size_t long_lists_len_b(void)
+static size_t lists_len_b(unsigned n)
 {
-	return sizeof(struct seg) * REQ_MAX_SEGS * SLAB_LONG_LISTS;
+	return sizeof(struct seg) * REQ_MAX_SEGS * n;
 }
 
 int slab_init(struct slab *s)
 {
 	*s = (struct slab){ 0 };
-	s->long_list = map_lazily(long_lists_len_b());
 	/* never NULL, so that its top can be spoken of before there is a request */
 	s->free = malloc(sizeof(*s->free));
-	if (!s->long_list || !s->free)
-		return -ENOMEM;
-	/* descending, so that the first handed out is the first in memory */
-	for (unsigned i = 0; i < SLAB_LONG_LISTS; i++)
-		s->long_free[i] = (uint16_t)(SLAB_LONG_LISTS - 1 - i);
-	s->long_nfree = SLAB_LONG_LISTS;
-	return 0;
+	return s->free ? 0 : -ENOMEM;
 }
 
 void slab_fini(struct slab *s)
 {
 	assert(s->nfree == s->mapped);
-	for (unsigned i = 0; i < s->nchunk; i++)
+	for (unsigned i = 0; i < s->nchunk; i++) {
 		munmap(s->chunk[i].req, s->chunk[i].n * sizeof(struct req));
-	if (s->long_list)
-		munmap(s->long_list, long_lists_len_b());
+		munmap(s->chunk[i].list, lists_len_b(s->chunk[i].n));
+	}
 	free(s->free);
+	free(s->long_free);
 	*s = (struct slab){ 0 };
+}
+
+/* Room for @n more in both stacks. */
+static int grow_stacks(struct slab *s, unsigned n)
+{
+	struct req **reqs = realloc(s->free, (s->mapped + n) * sizeof(*reqs));
+
+	if (!reqs)
+		return -ENOMEM;
+	s->free = reqs;
+	struct seg **lists = realloc(s->long_free, (s->mapped + n) * sizeof(*lists));
+	if (!lists)
+		return -ENOMEM;
+	s->long_free = lists;
+	return 0;
 }
 
 static int add_chunk(struct slab *s, unsigned n)
 {
 	if (s->nchunk == SLAB_MAX_CHUNKS)
 		return -ENOSPC;
-	struct req **stack = realloc(s->free, (s->mapped + n) * sizeof(struct req *));
-	if (!stack)
-		return -ENOMEM;
-	s->free = stack;
+	int err = grow_stacks(s, n);
+	if (err)
+		return err;
 	struct req *r = map_lazily(n * sizeof(*r));
 	if (!r)
 		return -ENOMEM;
-	s->chunk[s->nchunk++] = (struct slab_chunk){ r, n };
+	struct seg *list = map_lazily(lists_len_b(n));
+	if (!list) {
+		munmap(r, n * sizeof(*r));
+		return -ENOMEM;
+	}
+	s->chunk[s->nchunk++] = (struct slab_chunk){ r, list, n };
 	s->mapped += n;
 	/* below those that have been used: a shallow load touches no new ones; the lowest on top */
-	memmove(stack + n, stack, s->nfree * sizeof(struct req *));
-	for (unsigned i = 0; i < n; i++)
-		stack[i] = &r[n - 1 - i];
+	memmove(s->free + n, s->free, s->nfree * sizeof(*s->free));
+	memmove(s->long_free + n, s->long_free, s->long_nfree * sizeof(*s->long_free));
+	for (unsigned i = 0; i < n; i++) {
+		s->free[i] = &r[n - 1 - i];
+		s->long_free[i] = &list[(n - 1 - i) * REQ_MAX_SEGS];
+	}
 	s->nfree += n;
+	s->long_nfree += n;
 	return 0;
 }
 
@@ -88,17 +105,15 @@ void slab_unreserve(struct slab *s, unsigned n)
 	s->reserved -= n;
 }
 
-bool slab_long_get(struct slab *s, struct req *r)
+void slab_long_get(struct slab *s, struct req *r)
 {
-	if (!s->long_nfree)
-		return false;
-	r->seg = &s->long_list[s->long_free[--s->long_nfree] * REQ_MAX_SEGS];
+	assert(s->long_nfree);
+	r->seg = s->long_free[--s->long_nfree];
 	r->flags |= REQ_F_LONG;
-	return true;
 }
 
 void slab_long_put(struct slab *s, struct req *r)
 {
-	s->long_free[s->long_nfree++] = (uint16_t)((r->seg - s->long_list) / REQ_MAX_SEGS);
+	s->long_free[s->long_nfree++] = r->seg;
 	r->flags &= (uint8_t)~REQ_F_LONG;
 }

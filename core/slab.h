@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A poller's store of request objects and of long segment lists. Bounded: when it
- * is empty the queue that asked waits, nothing fails. Memory is reserved when
- * queues are attached and touched only as deep as the load is; the last one given
+ * A poller's store of request objects and of long segment lists. Bounded: as many
+ * requests as the attached queues may have in flight, and a list for each of them, so
+ * that what a stalled disk holds is never what another one needs. Memory is reserved
+ * when queues are attached and touched only as deep as the load is; the last one given
  * back is the next one handed out, so a shallow load stays in the first-level cache.
  * Context: the poller's thread; slab_reserve() between turns.
  */
@@ -11,10 +12,10 @@
 #include "core/req.h"
 
 #define SLAB_MAX_CHUNKS 64
-#define SLAB_LONG_LISTS 64
 
 struct slab_chunk {
 	struct req *req;
+	struct seg *list; /* REQ_MAX_SEGS for each request */
 	unsigned n;
 };
 
@@ -25,8 +26,7 @@ struct slab {
 	unsigned reserved; /* of them promised to queues */
 	struct slab_chunk chunk[SLAB_MAX_CHUNKS];
 	unsigned nchunk;
-	struct seg *long_list; /* SLAB_LONG_LISTS of REQ_MAX_SEGS */
-	uint16_t long_free[SLAB_LONG_LISTS];
+	struct seg **long_free; /* a stack, too */
 	unsigned long_nfree;
 };
 
@@ -63,8 +63,8 @@ static inline struct req *slab_get(struct slab *s)
 	return slab_get_many(s, &r, 1) ? r : NULL;
 }
 
-/* A list of REQ_MAX_SEGS segments for @r. Return: false when the pool is empty. */
-bool slab_long_get(struct slab *s, struct req *r);
+/* A list of REQ_MAX_SEGS segments for @r, which has none yet. */
+void slab_long_get(struct slab *s, struct req *r);
 void slab_long_put(struct slab *s, struct req *r);
 
 /* Gives back @n requests that slab_get_many() gave, the first of them to be the next again. */
@@ -72,7 +72,7 @@ static inline void slab_put_many(struct slab *s, struct req *const *reqs, unsign
 {
 	struct req **top = s->free + s->nfree;
 
-	for (unsigned i = 0; unlikely(s->long_nfree < SLAB_LONG_LISTS) && i < n; i++)
+	for (unsigned i = 0; unlikely(s->long_nfree < s->mapped) && i < n; i++)
 		if (reqs[i]->flags & REQ_F_LONG)
 			slab_long_put(s, reqs[i]);
 	s->nfree += n;

@@ -61,7 +61,7 @@ static bool gather(struct vq *q, const struct vchain *c, void *to, size_t len_b,
 }
 
 /* Maps the data: of the device-readable part what follows the header, of the writable part all
- * but the last byte. Return: 0; -EAGAIN; -EFAULT; -E2BIG. */
+ * but the last byte. Return: 0; -EFAULT; -E2BIG. */
 static int map_data(struct vq *q, const struct vchain *c, struct req *r, uint64_t data_b, bool in)
 {
 	uint64_t skip_b = in ? 0 : BLK_HDR_B, left_b = data_b;
@@ -81,8 +81,7 @@ static int map_data(struct vq *q, const struct vchain *c, struct req *r, uint64_
 		int k = gview_map(&q->view, at, run_b, r->seg + n, room - n);
 
 		if (k == -E2BIG && room == REQ_INLINE_SEGS) {
-			if (!slab_long_get(&q->pe.poller->slab, r))
-				return -EAGAIN;
+			slab_long_get(&q->pe.poller->slab, r);
 			memcpy(r->seg, r->inl, n * sizeof(struct seg));
 			room = REQ_MAX_SEGS;
 			k = gview_map(&q->view, at, run_b, r->seg + n, room - n);

@@ -115,8 +115,7 @@ static inline bool blk_begin_usual(struct vq *q, struct req *r, const struct blk
 	return true;
 }
 
-/* Begins a request of any shape. Return: 0; -EAGAIN: out of segment lists, nothing was taken;
- * -EFAULT: an address outside memory. */
+/* Begins a request of any shape. Return: 0; -EFAULT: an address outside memory. */
 int blk_begin_any(struct vq *q, struct req *r, const struct vchain *c, struct blk_tag tag);
 
 /* Reads the headers of @n begun requests, refuses what is malformed, and submits the rest. */

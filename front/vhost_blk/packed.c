@@ -149,7 +149,7 @@ static int fetch_any(struct vq *q, struct place *at, struct vchain *c, struct bl
 	return 0;
 }
 
-/* Takes the chain at q->avail_idx, whatever it is, or that a predecessor left. Return: 0; -EAGAIN;
+/* Takes the chain at q->avail_idx, whatever it is, or that a predecessor left. Return: 0;
  * -EINVAL, -EFAULT: the ring is broken now. */
 static __attribute__((noinline)) int take_any(struct vq *q, struct req *r, bool replay)
 {
@@ -164,10 +164,10 @@ static __attribute__((noinline)) int take_any(struct vq *q, struct req *r, bool 
 		err = blk_begin_any(q, r, &c, tag);
 		reason = "address outside memory";
 	}
-	if (err && err != -EAGAIN)
+	if (err) {
 		vq_break(q, reason);
-	if (err)
 		return err;
+	}
 	q->slots_inflight += blk_tag_slots(tag);
 	q->avail_idx = at.idx;
 	q->avail_wrap = at.wrap;
@@ -210,13 +210,12 @@ static unsigned look_ahead(struct vq *q, uint64_t (*ret_w)[2])
 }
 
 /* Takes the chains that begin in the @n descriptors @w. Return: how many requests. */
-static unsigned take_many(struct vq *q, uint64_t (*w)[2], unsigned n, struct req **reqs, int *ret_err)
+static unsigned take_many(struct vq *q, uint64_t (*w)[2], unsigned n, struct req **reqs)
 {
 	unsigned taken = 0;
 
 	for (unsigned at = 0; at < n; taken++) {
-		*ret_err = take(q, reqs[taken], w[at]);
-		if (unlikely(*ret_err))
+		if (unlikely(take(q, reqs[taken], w[at])))
 			break;
 		at += blk_tag_slots(blk_priv(reqs[taken])->tag);
 	}
@@ -224,13 +223,11 @@ static unsigned take_many(struct vq *q, uint64_t (*w)[2], unsigned n, struct req
 }
 
 /* Takes @n chains that a predecessor left. Return: how many requests. */
-static unsigned replay_many(struct vq *q, unsigned n, struct req **reqs, int *ret_err)
+static unsigned replay_many(struct vq *q, unsigned n, struct req **reqs)
 {
-	for (unsigned i = 0; i < n; i++) {
-		*ret_err = take_any(q, reqs[i], true);
-		if (*ret_err)
+	for (unsigned i = 0; i < n; i++)
+		if (take_any(q, reqs[i], true))
 			return i;
-	}
 	return n;
 }
 
@@ -240,7 +237,6 @@ int packed_turn(struct vq *q)
 	struct slab *slab = &q->pe.poller->slab;
 	struct req *reqs[POLLER_BATCH];
 	uint64_t w[POLLER_BATCH][2];
-	int err = 0;
 
 	if (likely(!replay && !packed_has_work(q)))
 		return 0;
@@ -248,8 +244,8 @@ int packed_turn(struct vq *q)
 	unsigned want = unlikely(replay) ? min_u32(q->nreplay - q->next_replay, q->lane->batch) :
 					   look_ahead(q, w);
 	unsigned had = slab_get_many(slab, reqs, want);
-	unsigned n = unlikely(replay) ? replay_many(q, had, reqs, &err) :
-					take_many(q, w, had, reqs, &err);
+	unsigned n = unlikely(replay) ? replay_many(q, had, reqs) :
+					take_many(q, w, had, reqs);
 	if (had > n)
 		slab_put_many(slab, reqs + n, had - n);
 	if (likely(n)) {
@@ -257,7 +253,7 @@ int packed_turn(struct vq *q)
 		blk_submit(q, reqs, n);
 		return (int)n;
 	}
-	return err == -EAGAIN || !had ? -EAGAIN : 0;
+	return had ? 0 : -EAGAIN;
 }
 
 /* 2.8.1: used when AVAIL and USED are both the wrap counter. Something was written: the status. */

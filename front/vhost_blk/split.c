@@ -167,14 +167,14 @@ static __attribute__((noinline)) int take_any(struct vq *q, struct req *r, struc
 
 	if (!err)
 		err = blk_begin_any(q, r, &c, tag);
-	if (err && err != -EAGAIN)
+	if (err)
 		vq_break(q, reason);
 	return err;
 }
 
 /* Takes the @n chains whose heads are given into @reqs, which are fresh. Return: how many; the rest
- * stay in the ring: *ret_err -EAGAIN, out of segment lists; otherwise the ring is broken. */
-static unsigned take(struct vq *q, const uint16_t *head, unsigned n, struct req **reqs, int *ret_err)
+ * stay in the ring, which is broken. */
+static unsigned take(struct vq *q, const uint16_t *head, unsigned n, struct req **reqs)
 {
 	struct vhost_user_region_split *track = q->track_split;
 	uint64_t counter = q->track_counter, now = q->pe.poller->now_ticks;
@@ -185,11 +185,9 @@ static unsigned take(struct vq *q, const uint16_t *head, unsigned n, struct req 
 		struct blk_tag tag = blk_tag(head[i], 0, 0, q->gen);
 
 		if (unlikely(!fetch_usual(q, head[i], &u) ||
-			     !blk_begin_usual(q, reqs[i], &u, tag, now))) {
-			*ret_err = take_any(q, reqs[i], tag);
-			if (*ret_err)
-				break;
-		}
+			     !blk_begin_usual(q, reqs[i], &u, tag, now)) &&
+		    take_any(q, reqs[i], tag))
+			break;
 		if (likely(track))
 			track_split_take(track, head[i], counter++);
 	}
@@ -242,7 +240,6 @@ int split_turn(struct vq *q)
 	uint16_t head[POLLER_BATCH];
 	bool replaying = q->next_replay < q->nreplay;
 	uint16_t waiting = (uint16_t)(avail_now(q) - q->avail_idx);
-	int err = 0;
 
 	if (likely(!waiting && !replaying))
 		return 0;
@@ -259,7 +256,7 @@ int split_turn(struct vq *q)
 		prefetch_behind(q, head, n);
 	if (unlikely(n < had && !n))
 		vq_break(q, "head beyond the ring");
-	n = take(q, head, n, reqs, &err);
+	n = take(q, head, n, reqs);
 	if (had > n)
 		slab_put_many(slab, reqs + n, had - n);
 	if (unlikely(replaying))
@@ -273,7 +270,7 @@ int split_turn(struct vq *q)
 		blk_submit(q, reqs, n);
 		return (int)n;
 	}
-	return err == -EAGAIN || !had ? -EAGAIN : 0;
+	return had ? 0 : -EAGAIN;
 }
 
 void split_complete(struct req *const *reqs, unsigned n)
