@@ -12,6 +12,7 @@
 #include "base/list.h"
 
 #define FRONT_QUEUES_MAX 64
+#define FRONT_MOVE_NS (500 * NS_PER_MS)
 
 enum front_queue_state { FRONT_QUEUE_STOPPED, FRONT_QUEUE_RUNNING, FRONT_QUEUE_BROKEN };
 
@@ -43,6 +44,7 @@ enum front_change {
 };
 
 struct front;
+struct poller;
 
 struct front_ops {
 	const char *kind;
@@ -52,6 +54,13 @@ struct front_ops {
 	/* Begins close(): @stopped runs exactly once, on any thread, perhaps before this returns, as
 	 * soon as close() would not wait for the medium any more. Control thread; does not wait. */
 	void (*stop)(struct front *f, void (*stopped)(void *arg), void *arg);
+	/* Lets @poller[i % @n] serve queue i from now on. One that runs takes nothing more, lets what is
+	 * in flight end where it is, and goes on there. Control thread; waits at most FRONT_MOVE_NS.
+	 * Return: 0: all are there, and the front has nothing to do with another poller any more;
+	 * -EBUSY: a medium does not end what is in flight, or the front is held up; -errno. In both,
+	 * all stays as it was, or returns to that later, and *ret_why (@room bytes) says why. */
+	int (*move)(struct front *f, struct poller *const *poller, unsigned n, char *ret_why,
+		    size_t room);
 	/* Tells the front, which acts on a thread of its own. Control thread; does not wait. */
 	void (*changed)(struct front *f, unsigned changes);
 	/* Control thread; does not wait. */

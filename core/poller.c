@@ -213,6 +213,17 @@ static void cool_idle_queues(struct poller *p)
 			cool(p, hot->q[i]);
 }
 
+/* Between two looks nothing had work; before the first of them something had. */
+static void look_at_clock(struct poller *p)
+{
+	uint64_t before = p->now_ticks;
+
+	poller_tick(p);
+	if (p->idle_turns > 1)
+		stat_add(&p->stats.idle_ticks, p->now_ticks - before);
+	cool_idle_queues(p);
+}
+
 unsigned poller_turn(struct poller *p)
 {
 	unsigned work = 0;
@@ -236,10 +247,8 @@ unsigned poller_turn(struct poller *p)
 		p->idle_turns = 0;
 		return work;
 	}
-	if (p->idle_turns++ % IDLE_TURNS_PER_TICK == 0) {
-		poller_tick(p);
-		cool_idle_queues(p);
-	}
+	if (p->idle_turns++ % IDLE_TURNS_PER_TICK == 0)
+		look_at_clock(p);
 	return 0;
 }
 

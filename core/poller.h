@@ -75,6 +75,7 @@ struct mail {
 /* Written by the poller, read by anyone; relaxed. */
 struct poller_stats {
 	uint64_t turns, busy_turns, sleeps, taken;
+	uint64_t idle_ticks; /* asleep, or turning for the 17th time and more without work */
 };
 
 /* The single writer's addition; relaxed, because readers want a number, not an order. */

@@ -170,6 +170,7 @@ bool poller_sleep(struct poller *p, uint64_t max_ns)
 	stat_add(&p->stats.sleeps, 1);
 	ppoll(wait, 1 + n, wait_limit(p, max_ns, &limit), NULL);
 	poller_tick(p);
+	stat_add(&p->stats.idle_ticks, p->now_ticks - before);
 	tune_window(p, p->now_ticks - before);
 	if (wait[0].revents)
 		collect_kicks(p);

@@ -26,7 +26,7 @@ int vq_start(struct vq *q, struct poller *p)
 {
 	struct change c = { .q = q, .p = p };
 
-	q->draining = false;
+	q->draining = q->lost = false;
 	q->drain = NULL;
 	poller_call(p, attach, &c);
 	q->running = !c.err;
@@ -101,6 +101,50 @@ void vq_detach(struct vq *q)
 	q->running = false;
 }
 
+static void go_on(void *arg)
+{
+	struct vq *q = arg;
+
+	q->draining = q->lost;
+	/* cooled meanwhile, it was not armed: it is hot, and cools anew */
+	poller_heat(&q->pe);
+}
+
+bool vq_pause(struct vq *q, uint64_t timeout_ns)
+{
+	bool quiet = wait_drained(q, VQ_DRAIN_ALL, timeout_ns);
+
+	if (!quiet)
+		poller_call(q->pe.poller, go_on, q);
+	return quiet;
+}
+
+/* Attaching lets the guest's notifications be off, and looks at the ring: a request whose kick the
+ * former poller has read, or nobody, is found. */
+static void attach_again(void *arg)
+{
+	struct change *c = arg;
+
+	c->q->draining = c->q->lost;
+	c->err = poller_attach(c->p, &c->q->pe);
+}
+
+int vq_move(struct vq *q, struct poller *p, struct lane *lane)
+{
+	struct change to = { .q = q, .p = p }, back = { .q = q, .p = q->pe.poller };
+	struct lane *was = q->lane;
+
+	poller_call(q->pe.poller, detach, q);
+	q->lane = lane;
+	poller_call(p, attach_again, &to);
+	if (!to.err)
+		return 0;
+	q->lane = was;
+	poller_call(back.p, attach_again, &back);
+	q->running = !back.err;
+	return back.err ? -ENOTRECOVERABLE : to.err;
+}
+
 uint32_t vq_base(const struct vq *q)
 {
 	if (!q->packed)
@@ -122,7 +166,7 @@ static void set_memory(void *arg)
 	}
 	c->err = vq_place(q, c->mem, c->at);
 	/* without a ring nothing is taken, and nothing is written to where it was */
-	q->draining = c->err;
+	q->draining = q->lost = c->err;
 	gview_init(&q->view, c->mem);
 	q->gen = gen;
 	q->old_inflight = q->inflight;

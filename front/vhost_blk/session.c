@@ -102,9 +102,9 @@ static int prepare(struct session *s, struct session_queue *q)
 static int start(struct session *s, struct session_queue *q)
 {
 	struct vhost_blk *f = s->f;
-	struct poller *p = f->poller[q->vq.index % f->conf.npoller];
 	/* under the lock: front_ops.info() reads what it fills in */
 	pthread_mutex_lock(&f->lock);
+	struct poller *p = f->poller[q->vq.index];
 	int err = prepare(s, q);
 	pthread_mutex_unlock(&f->lock);
 
@@ -126,6 +126,14 @@ static int start(struct session *s, struct session_queue *q)
 	return err;
 }
 
+void session_forget_queue(struct session *s, struct session_queue *q)
+{
+	q->base = vq_base(&q->vq);
+	track_close(&q->vq);
+	disk_lane_put(s->f->conf.disk, q->lane);
+	q->lane = NULL;
+}
+
 void session_stop_queue(struct session *s, struct session_queue *q)
 {
 	if (!q->vq.running)
@@ -134,10 +142,7 @@ void session_stop_queue(struct session *s, struct session_queue *q)
 	pthread_mutex_lock(&s->f->lock);
 	vq_detach(&q->vq);
 	pthread_mutex_unlock(&s->f->lock);
-	q->base = vq_base(&q->vq);
-	track_close(&q->vq);
-	disk_lane_put(s->f->conf.disk, q->lane);
-	q->lane = NULL;
+	session_forget_queue(s, q);
 }
 
 int session_update_queue(struct session *s, struct session_queue *q)

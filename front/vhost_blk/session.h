@@ -16,22 +16,29 @@
 struct vhost_blk {
 	struct front front;
 	struct vhost_blk_conf conf;
-	struct poller *poller[FRONT_QUEUES_MAX];
+	struct poller *poller[FRONT_QUEUES_MAX]; /* who serves each queue; under the lock */
 	bool writeback; /* as the guest has set it; outlives a connection, as the guest does */
 
 	pthread_t thread;
 	uint64_t accept_ns; /* not before; 0: at once. The thread's own. */
 	int wake_fd;   /* eventfd: look at todo */
-	unsigned todo; /* enum front_change and VHOST_BLK_STOP; atomic */
+	unsigned todo; /* enum front_change and VHOST_BLK_...; atomic */
 
 	pthread_mutex_t lock;
 	struct session *session; /* NULL: nobody is connected */
 	bool has_ended;		 /* the thread has, or is about to */
 	void (*stopped)(void *arg); /* who waits for that; NULL: nobody */
 	void *stopped_arg;
+
+	/* moves of queues, see move.c; under the lock */
+	unsigned moves_asked, moves_done; /* those done: all up to this one */
+	int move_err;			  /* of the last one done */
+	char move_why[120];
+	pthread_cond_t moved;
 };
 
 #define VHOST_BLK_STOP (1u << 31)
+#define VHOST_BLK_MOVE (1u << 30)
 
 /* A queue of a connection. It runs when all that it needs is there. */
 struct session_queue {
@@ -77,7 +84,14 @@ struct session_queue *session_queue(struct session *s, uint64_t index);
 int session_update_queue(struct session *s, struct session_queue *q);
 /* Stops @q whatever it has; its base is where it would go on. */
 void session_stop_queue(struct session *s, struct session_queue *q);
+/* The rest of that, for a quiet @q that no poller has any more. */
+void session_forget_queue(struct session *s, struct session_queue *q);
 void session_stop_all(struct session *s);
+
+/* Brings each running queue to the poller that is to serve it. Waits for what is in flight, at most
+ * half of FRONT_MOVE_NS. Return: 0; -EBUSY, -errno: some are where they were, @ret_why says why;
+ * -ENOTRECOVERABLE: nobody serves one of them, the connection must end. */
+int session_move(struct session *s, char *ret_why, size_t room);
 
 /* Puts @mem (which becomes the session's) in force everywhere and lets the former go.
  * Return: 0; -errno: a running queue is not in @mem, and has been stopped. */

@@ -91,6 +91,24 @@ static void set_mode(struct vhost_blk *f)
 			vq_set_mode(&s->queue[i]->vq, disk_mode(f->conf.disk));
 }
 
+static void move_queues(struct vhost_blk *f)
+{
+	char why[sizeof(f->move_why)] = "";
+
+	pthread_mutex_lock(&f->lock);
+	unsigned asked = f->moves_asked;
+	pthread_mutex_unlock(&f->lock);
+	int err = f->session ? session_move(f->session, why, sizeof(why)) : 0;
+	pthread_mutex_lock(&f->lock);
+	f->moves_done = asked;
+	f->move_err = err;
+	memcpy(f->move_why, why, sizeof(why));
+	pthread_cond_broadcast(&f->moved);
+	pthread_mutex_unlock(&f->lock);
+	if (err == -ENOTRECOVERABLE)
+		end(f, why);
+}
+
 static void handle_todo(struct vhost_blk *f)
 {
 	uint64_t v;
@@ -103,6 +121,8 @@ static void handle_todo(struct vhost_blk *f)
 		message_config_changed(f->session);
 	if (todo & FRONT_MODE)
 		set_mode(f);
+	if (todo & VHOST_BLK_MOVE)
+		move_queues(f);
 }
 
 static void handle_message(struct vhost_blk *f)
@@ -156,6 +176,7 @@ static void *serve(void *arg)
 	end(f, NULL);
 	pthread_mutex_lock(&f->lock);
 	f->has_ended = true;
+	pthread_cond_broadcast(&f->moved);
 	void (*stopped)(void *) = f->stopped;
 	void *stopped_arg = f->stopped_arg;
 	pthread_mutex_unlock(&f->lock);
@@ -171,6 +192,46 @@ static void tell(struct vhost_blk *f, unsigned what)
 	/* release: pairs with the acquire in handle_todo() */
 	__atomic_fetch_or(&f->todo, what, __ATOMIC_RELEASE);
 	(void)!write(f->wake_fd, &one, sizeof(one));
+}
+
+/* Under the lock. Return: whether the thread has done all that was asked for, by @end_ns. */
+static bool wait_moved(struct vhost_blk *f, uint64_t end_ns)
+{
+	struct timespec at = { (time_t)(end_ns / NS_PER_S), (long)(end_ns % NS_PER_S) };
+	int err = 0;
+
+	while (f->moves_done != f->moves_asked && !f->has_ended && !err)
+		err = pthread_cond_clockwait(&f->moved, &f->lock, CLOCK_MONOTONIC, &at);
+	return f->moves_done == f->moves_asked || f->has_ended;
+}
+
+static int vhost_blk_move(struct front *front, struct poller *const *poller, unsigned n,
+			  char *ret_why, size_t room)
+{
+	struct vhost_blk *f = of(front);
+	struct poller *was[FRONT_QUEUES_MAX];
+	int err = -EBUSY;
+
+	pthread_mutex_lock(&f->lock);
+	memcpy(was, f->poller, sizeof(was));
+	for (unsigned i = 0; i < FRONT_QUEUES_MAX; i++)
+		f->poller[i] = poller[i % n];
+	f->moves_asked++;
+	tell(f, VHOST_BLK_MOVE);
+	if (wait_moved(f, clock_ns() + FRONT_MOVE_NS)) {
+		err = f->has_ended ? 0 : f->move_err;
+		snprintf(ret_why, room, "%s", f->move_why);
+	} else {
+		snprintf(ret_why, room, "%s", "its front is held up by its guest's VMM or its medium");
+	}
+	if (err) {
+		/* those that have moved return when the thread comes to it */
+		memcpy(f->poller, was, sizeof(was));
+		f->moves_asked++;
+		tell(f, VHOST_BLK_MOVE);
+	}
+	pthread_mutex_unlock(&f->lock);
+	return err;
 }
 
 static void vhost_blk_changed(struct front *front, unsigned changes)
@@ -203,6 +264,7 @@ static void vhost_blk_free(struct vhost_blk *f)
 {
 	fd_close(f->wake_fd);
 	fd_close(f->conf.listen_fd);
+	pthread_cond_destroy(&f->moved);
 	pthread_mutex_destroy(&f->lock);
 	free(f);
 }
@@ -236,6 +298,7 @@ static const struct front_ops vhost_blk_ops = {
 	.kind = "vhost-user",
 	.close = vhost_blk_close,
 	.stop = vhost_blk_stop,
+	.move = vhost_blk_move,
 	.changed = vhost_blk_changed,
 	.info = vhost_blk_info,
 };
@@ -249,10 +312,11 @@ int vhost_blk_open(const struct vhost_blk_conf *c, struct front **ret_front)
 		return -ENOMEM;
 	f->front.ops = &vhost_blk_ops;
 	f->conf = *c;
-	for (unsigned i = 0; i < c->npoller; i++)
-		f->poller[i] = c->poller[i];
+	for (unsigned i = 0; i < FRONT_QUEUES_MAX; i++)
+		f->poller[i] = c->poller[i % c->npoller];
 	f->writeback = true;
 	pthread_mutex_init(&f->lock, NULL);
+	pthread_cond_init(&f->moved, NULL);
 	f->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (f->wake_fd < 0) {
 		int err = -errno;

@@ -19,7 +19,7 @@ struct vhost_blk_conf {
 	int listen_fd, conn_fd; /* -1: not this one */
 	unsigned nqueue;	/* offered, 1 to FRONT_QUEUES_MAX */
 	struct poller *const *poller;
-	unsigned npoller; /* queue i goes to poller i % npoller */
+	unsigned npoller; /* queue i begins on poller i % npoller */
 	enum gmem_policy memory;
 	/* Called on the front's thread when the connection of conn_fd has ended; NULL: nobody. */
 	void (*ended)(void *arg);

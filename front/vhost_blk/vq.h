@@ -93,6 +93,7 @@ struct vq {
 	uint64_t taken, refused, calls; /* statistics; relaxed atomics */
 	const char *broken;		/* why; relaxed atomic; NULL: it is not */
 	bool draining;			/* takes nothing more */
+	bool lost;			/* its ring is not in memory: draining until it is */
 	struct vq_drain *drain;		/* who waits for it to be empty */
 
 	char name[DISK_NAME_MAX + 8]; /* "disk/3", for the log line */

@@ -56,8 +56,8 @@ struct fake *fake_open_disk(const struct fake_conf *c)
 		.writeback = true,
 		.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 	};
-	for (unsigned i = 0; i < g->conf.pollers; i++)
-		g->front.poller[i] = g->poller[i];
+	for (unsigned i = 0; i < FRONT_QUEUES_MAX; i++)
+		g->front.poller[i] = g->poller[i % g->conf.pollers];
 	pthread_mutex_init(&g->front.lock, NULL);
 	return g;
 }

@@ -81,7 +81,7 @@ static struct run *run_open(bool packed)
 
 	assert_non_null(r);
 	r->g = fake_open(&(struct fake_conf){ .packed = packed, .track = true, .size = 32,
-					      .when = SCRIPT_HELD });
+					      .pollers = 2, .when = SCRIPT_HELD });
 	warm_up(r->g);
 	/* desc, avail and used follow each other in pages of their own */
 	r->ring_b = (size_t)((uint8_t *)r->g->q[0]->used - (uint8_t *)r->g->q[0]->desc) + 4096;
@@ -279,12 +279,39 @@ static void replays_the_gaps(void **state)
 	check_every_state(r);
 }
 
+/* Four taken and completed by one poller, the rest by another. */
+static unsigned moved(struct run *r, unsigned round)
+{
+	struct fake *g = r->g;
+
+	if (round == 1) {
+		script_release_all(g->medium, REQ_OK);
+		g->front.poller[0] = g->poller[1];
+		assert_int_equal(session_move(g->s, g->why, sizeof(g->why)), 0);
+	}
+	if (round == 2 || round == 3) {
+		poller_turn(g->poller[1]);
+		script_release_all(g->medium, REQ_OK);
+	}
+	return 4;
+}
+
+static void replays_what_was_under_way_around_a_move(void **state)
+{
+	struct run *r = run_open(fake_is_packed(state));
+
+	fake_vq(r->g, 0)->lane->batch = 4;
+	r->script = moved;
+	check_every_state(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		FAKE_BOTH(replays_all_of_one_batch),
 		FAKE_BOTH(replays_what_completed_out_of_order),
 		FAKE_BOTH(replays_the_gaps),
+		FAKE_BOTH(replays_what_was_under_way_around_a_move),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

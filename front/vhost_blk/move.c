@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Queues change their poller while they run, one after another: each takes nothing
+ * more, lets what it has in flight end where it is, and goes on elsewhere. No request
+ * ever moves, and the guest sees a pause as long as its slowest request.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "front/vhost_blk/session.h"
+
+/* What all the queues of a connection get together; control waits longer. */
+#define PAUSE_NS (FRONT_MOVE_NS / 2)
+
+static struct poller *wanted(struct vhost_blk *f, unsigned index)
+{
+	pthread_mutex_lock(&f->lock);
+	struct poller *p = f->poller[index];
+	pthread_mutex_unlock(&f->lock);
+	return p;
+}
+
+/* Return: 0; -EBUSY; -ENOTRECOVERABLE; -errno; with the reason in @why. */
+static int move(struct session *s, struct session_queue *q, struct poller *to, uint64_t end_ns,
+		char *why, size_t room)
+{
+	struct disk *d = s->f->conf.disk;
+	struct lane *lane, *was = q->lane;
+	uint64_t now_ns = clock_ns();
+	/* before the pause: making a lane may take long */
+	int err = disk_lane_get(d, to, &lane);
+
+	if (!err && !vq_pause(&q->vq, now_ns < end_ns ? end_ns - now_ns : 0)) {
+		disk_lane_put(d, lane);
+		snprintf(why, room, "queue %u has requests in flight that its medium, or a "
+			 "function, does not end", q->vq.index);
+		return -EBUSY;
+	}
+	if (!err) {
+		/* under the lock: front_ops.info() asks the queue's poller */
+		pthread_mutex_lock(&s->f->lock);
+		err = vq_move(&q->vq, to, lane);
+		pthread_mutex_unlock(&s->f->lock);
+		if (!err)
+			q->lane = lane;
+		disk_lane_put(d, err ? lane : was);
+	}
+	if (err == -ENOTRECOVERABLE)
+		session_forget_queue(s, q);
+	if (err)
+		snprintf(why, room, "queue %u cannot go to %s: %s", q->vq.index, to->name,
+			 err == -ENOTRECOVERABLE ? "nor back, so its guest has to connect again" :
+						   strerror(-err));
+	return err;
+}
+
+int session_move(struct session *s, char *ret_why, size_t room)
+{
+	uint64_t end_ns = clock_ns() + PAUSE_NS;
+	int ret = 0;
+
+	for (unsigned i = 0; i < FRONT_QUEUES_MAX && ret != -ENOTRECOVERABLE; i++) {
+		struct session_queue *q = s->queue[i];
+		struct poller *to = wanted(s->f, i);
+
+		if (!q || !q->vq.running || q->vq.pe.poller == to)
+			continue;
+		/* one that cannot does not keep the others: they may be on their way back */
+		int err = move(s, q, to, end_ns, ret_why, room);
+
+		if (err)
+			ret = err;
+		else
+			log_debug(disk_name(s->f->conf.disk), "queue %u goes on on %s", i, to->name);
+	}
+	return ret;
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Queues that change pollers under the load of a client that verifies its data: real threads, a real
+ * socket; for the race detector as much as for itself. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/fd.h"
+#include "client/bench.h"
+#include "front/vhost_blk/vhost_blk.h"
+#include "media/ram/ram.h"
+
+#define POLLERS 3
+#define QUEUES 4
+#define MOVES 100
+#define BATCH_REQUESTS 2000
+
+struct house {
+	struct poller *poller[POLLERS];
+	struct disk *disk;
+	struct front *front;
+	char dir[64], path[108];
+};
+
+static void house_open(struct house *h, struct media *m)
+{
+	struct disk_conf d = { .name = "house", .media = m, .mode = POLL_ADAPTIVE };
+	struct disk_error e;
+
+	snprintf(h->dir, sizeof(h->dir), "/tmp/postern-test-XXXXXX");
+	assert_non_null(mkdtemp(h->dir));
+	snprintf(h->path, sizeof(h->path), "%s/socket", h->dir);
+	for (unsigned i = 0; i < POLLERS; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "poller%u", i);
+		assert_int_equal(poller_open(name, &h->poller[i]), 0);
+		assert_int_equal(poller_start(h->poller[i], NULL), 0);
+	}
+	assert_int_equal(disk_open(&d, &h->disk, &e), 0);
+	struct vhost_blk_conf c = { .disk = h->disk, .listen_fd = fd_listen(h->path, 0600),
+				    .conn_fd = -1, .nqueue = QUEUES, .poller = h->poller,
+				    .npoller = 1 };
+
+	assert_true(c.listen_fd >= 0);
+	assert_int_equal(vhost_blk_open(&c, &h->front), 0);
+}
+
+static void house_close(struct house *h)
+{
+	h->front->ops->close(h->front);
+	disk_close(h->disk);
+	for (unsigned i = 0; i < POLLERS; i++)
+		poller_close(h->poller[i]);
+	unlink(h->path);
+	rmdir(h->dir);
+}
+
+struct load {
+	struct client *c;
+	unsigned runs;
+	bool stop; /* relaxed atomic */
+	struct client_bench_result r;
+	uint64_t verified_b;
+	int err;
+};
+
+static void *run_load(void *arg)
+{
+	struct load *l = arg;
+	struct client_load conf = { .read_pct = 50, .verify = CLIENT_VERIFY_WRITTEN, .depth = 16,
+				    .max_requests = BATCH_REQUESTS };
+
+	/* every second one sleeps for its completions, so that both sides wake each other */
+	while (!l->err && (!__atomic_load_n(&l->stop, __ATOMIC_RELAXED) || l->runs < 2)) {
+		conf.interrupts = l->runs++ % 2;
+		conf.seed = 1;
+		l->err = client_load_run(l->c, &conf, &l->r);
+		if (!l->err && (l->r.errors || l->r.mismatches))
+			l->err = -EIO;
+		l->verified_b += l->r.verified_b;
+	}
+	return NULL;
+}
+
+static struct client *join(struct house *h, bool packed)
+{
+	struct client_conf c = { .socket = h->path, .packed = packed, .queues = QUEUES, .depth = 16 };
+	struct client *client;
+	const char *step;
+	int err = client_open(&c, &client, &step);
+
+	if (err)
+		fail_msg("%s: %s", step, strerror(-err));
+	return client;
+}
+
+/* A map of queues to pollers out of one number. */
+static int move(struct house *h, unsigned map, char *why, size_t room)
+{
+	struct poller *to[QUEUES];
+
+	for (unsigned i = 0; i < QUEUES; i++, map /= POLLERS)
+		to[i] = h->poller[map % POLLERS];
+	return h->front->ops->move(h->front, to, QUEUES, why, room);
+}
+
+static void moves_queues_under_load(void **state)
+{
+	for (unsigned packed = 0; packed < 2; packed++) {
+		struct front_info *info = calloc(1, sizeof(*info));
+		struct load l = { 0 };
+		struct media *m;
+		struct house h;
+		pthread_t t;
+		char why[120];
+
+		assert_int_equal(ram_open(&(struct ram_conf){ .size_b = 64 * MIB }, &m), 0);
+		house_open(&h, m);
+		l.c = join(&h, packed);
+		assert_int_equal(pthread_create(&t, NULL, run_load, &l), 0);
+		for (unsigned i = 0; i < MOVES; i++) {
+			int err;
+
+			/* on a busy machine, what is in flight takes its time: then it is as it was */
+			do
+				err = move(&h, i * 2654435761u % 81, why, sizeof(why));
+			while (err == -EBUSY);
+			if (err)
+				fail_msg("move %u: %s: %s", i, strerror(-err), why);
+			h.front->ops->info(h.front, info);
+			assert_int_equal(info->nqueue, QUEUES);
+		}
+		__atomic_store_n(&l.stop, true, __ATOMIC_RELAXED);
+		pthread_join(t, NULL);
+		if (l.err)
+			fail_msg("load: %s, %u errors, %u mismatches", strerror(-l.err),
+				 (unsigned)l.r.errors, (unsigned)l.r.mismatches);
+		assert_true(l.verified_b > 0);
+		client_close(l.c);
+		house_close(&h);
+		free(info);
+	}
+}
+
+/* Nobody is connected: where the queues will begin changes at once. */
+static void moves_queues_that_do_not_run(void **state)
+{
+	struct front_info *info = calloc(1, sizeof(*info));
+	struct load l = { .stop = true };
+	struct media *m;
+	struct house h;
+	char why[120];
+
+	assert_int_equal(ram_open(&(struct ram_conf){ .size_b = 64 * MIB }, &m), 0);
+	house_open(&h, m);
+	assert_int_equal(move(&h, 80, why, sizeof(why)), 0);
+	l.c = join(&h, false);
+	run_load(&l);
+	assert_int_equal(l.err, 0);
+	h.front->ops->info(h.front, info);
+	for (unsigned i = 0; i < QUEUES; i++)
+		assert_string_equal(info->queue[i].poller, "poller2");
+	client_close(l.c);
+	house_close(&h);
+	free(info);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(moves_queues_under_load),
+		cmocka_unit_test(moves_queues_that_do_not_run),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
