@@ -24,18 +24,44 @@ static int start_all(struct client *c)
 	return 0;
 }
 
-static const struct step steps[] = {
+static int set_inflight(struct client *c)
+{
+	return c->inflight_fd < 0 ? 0 : client_raw_set_inflight(c);
+}
+
+static const struct step first_steps[] = {
 	{ "negotiate features", client_raw_negotiate },
 	{ "read the configuration", client_raw_get_config },
 	{ "share memory", client_raw_share_mem },
 	{ "get the in-flight region", client_raw_get_inflight },
 	{ "start the queues", start_all },
+	{ "log what is written", client_raw_log },
 };
+
+/* The device is the one that it was, with the memory that it knew. */
+static const struct step later_steps[] = {
+	{ "negotiate features", client_raw_negotiate },
+	{ "read the configuration", client_raw_get_config },
+	{ "share memory", client_raw_share_mem },
+	{ "hand back the in-flight region", set_inflight },
+	{ "start the queues", start_all },
+	{ "log what is written", client_raw_log },
+};
+
+static int take_steps(struct client *c, const struct step *step, unsigned n, const char **ret_step)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && i < n; i++) {
+		*ret_step = step[i].name;
+		rc = step[i].run(c);
+	}
+	return rc;
+}
 
 int client_open(const struct client_conf *conf, struct client **ret_client, const char **ret_step)
 {
 	struct client *c = NULL;
-	int rc;
 
 	*ret_step = "connect";
 	int sock = vu_connect(conf->socket);
@@ -43,17 +69,41 @@ int client_open(const struct client_conf *conf, struct client **ret_client, cons
 	if (sock < 0)
 		return sock;
 	*ret_step = "allocate memory";
-	rc = client_raw_open(conf, sock, &c);
-	for (unsigned i = 0; !rc && i < ARRAY_SIZE(steps); i++) {
-		*ret_step = steps[i].name;
-		rc = steps[i].run(c);
-	}
+	int rc = client_raw_open(conf, sock, &c);
+
+	if (!rc)
+		rc = take_steps(c, first_steps, ARRAY_SIZE(first_steps), ret_step);
 	if (rc) {
 		client_close(c);
 		return rc;
 	}
 	*ret_client = c;
 	return 0;
+}
+
+int client_reopen(struct client *c, const char *socket, const char **ret_step)
+{
+	uint64_t features = c->features;
+
+	*ret_step = "connect";
+	c->sock = fd_close(c->sock);
+	c->started = 0;
+	c->protocol = 0;
+	c->sock = vu_connect(socket);
+	if (c->sock < 0)
+		return c->sock;
+	int rc = take_steps(c, later_steps, ARRAY_SIZE(later_steps), ret_step);
+
+	/* what the rings hold was laid out for the first ones */
+	if (!rc && c->features != features) {
+		*ret_step = "find the features of before";
+		rc = -ENOTSUP;
+	}
+	c->features = features;
+	/* what was put meanwhile was announced to nobody */
+	for (unsigned i = 0; !rc && i < c->conf.queues; i++)
+		client_kick(&c->queue[i]);
+	return rc;
 }
 
 void client_close(struct client *c)
@@ -68,6 +118,7 @@ void client_close(struct client *c)
 	}
 	fd_close(c->sock);
 	fd_close(c->inflight_fd);
+	fd_close(c->log_fd);
 	for (unsigned i = 0; c->queue && i < c->conf.queues; i++) {
 		struct client_queue *q = &c->queue[i];
 

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 
@@ -86,10 +88,11 @@ int client_raw_open(const struct client_conf *conf, int sock, struct client **re
 		fd_close(sock);
 		return rc;
 	}
-	*c = (struct client){ .conf = *conf, .sock = sock, .inflight_fd = -1 };
+	*c = (struct client){ .conf = *conf, .sock = sock, .inflight_fd = -1, .log_fd = -1 };
 	rc = fill_conf(&c->conf);
 	if (!rc)
-		rc = client_mem_init(&c->mem, c->conf.queues * queue_bytes(&c->conf),
+		rc = client_mem_init(&c->mem,
+				     c->conf.queues * queue_bytes(&c->conf) + c->conf.extra_b,
 				     c->conf.mem_regions, c->conf.hugepages);
 	if (!rc) {
 		c->queue = calloc(c->conf.queues, sizeof(*c->queue));
@@ -149,6 +152,8 @@ static int negotiate_protocol(struct client *c)
 	c->protocol = offered & WANT_PROTOCOL;
 	if (!c->conf.no_inflight)
 		c->protocol |= offered & BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
+	if (c->conf.log)
+		c->protocol |= offered & BIT(VHOST_USER_PROTOCOL_F_LOG_SHMFD);
 	rc = vu_tell_u64(c->sock, false, VHOST_USER_SET_PROTOCOL_FEATURES, c->protocol);
 	if (!rc && c->protocol & BIT(VHOST_USER_PROTOCOL_F_MQ))
 		rc = vu_ask_u64(c->sock, VHOST_USER_GET_QUEUE_NUM, &c->queues_offered);
@@ -293,6 +298,47 @@ int client_raw_start(struct client *c, unsigned i)
 		rc = tell_state(c, VHOST_USER_SET_VRING_ENABLE, i, 1);
 	if (!rc && c->started <= i)
 		c->started = i + 1;
+	return rc;
+}
+
+/* A bit for each page of 4 KiB up to the last. */
+static uint64_t log_bytes(const struct client *c)
+{
+	return (CLIENT_MEM_GUEST_BASE + c->mem.len_b) / 4096 / 8;
+}
+
+static int set_log_base(struct client *c)
+{
+	struct vhost_user_log log = { .size_b = log_bytes(c) };
+	struct vhost_user_msg msg;
+	unsigned nfd = 0;
+
+	if (c->log_fd < 0) {
+		c->log_fd = memfd_create("postern-client-log", MFD_CLOEXEC);
+		if (c->log_fd < 0 || ftruncate(c->log_fd, (off_t)log.size_b))
+			return -errno;
+	}
+	int rc = vu_send(c->sock, VHOST_USER_SET_LOG_BASE, 0, &log, sizeof(log), &c->log_fd, 1);
+
+	if (!rc)
+		rc = vu_recv(c->sock, &msg, NULL, &nfd);
+	return !rc && msg.hdr.request != VHOST_USER_SET_LOG_BASE ? -EPROTO : rc;
+}
+
+int client_raw_log(struct client *c)
+{
+	if (!c->conf.log)
+		return 0;
+	if (!(c->protocol & BIT(VHOST_USER_PROTOCOL_F_LOG_SHMFD)) ||
+	    !(c->offered & BIT(VHOST_F_LOG_ALL)))
+		return -ENOTSUP;
+	int rc = set_log_base(c);
+
+	if (!rc)
+		rc = vu_tell_u64(c->sock, client_raw_ack(c), VHOST_USER_SET_FEATURES,
+				 c->features | BIT(VHOST_F_LOG_ALL));
+	for (unsigned i = 0; !rc && i < c->conf.queues; i++)
+		rc = client_raw_set_addr(c, i, VHOST_USER_VRING_F_LOG);
 	return rc;
 }
 

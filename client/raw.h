@@ -21,6 +21,7 @@ struct client {
 	struct virtio_blk_config config;
 	int inflight_fd; /* -1: none */
 	struct vhost_user_inflight inflight;
+	int log_fd; /* -1: none */
 	struct client_queue *queue;
 	unsigned started; /* queues that run */
 };
@@ -42,6 +43,7 @@ int client_raw_share_mem(struct client *c); /* SET_MEM_TABLE */
 int client_raw_get_inflight(struct client *c); /* GET_INFLIGHT_FD, for a region all zero */
 int client_raw_set_inflight(struct client *c); /* SET_INFLIGHT_FD */
 int client_raw_start(struct client *c, unsigned i); /* num, base, addresses, kick, call, enable */
+int client_raw_log(struct client *c); /* if c->conf.log: log, feature and addresses, as QEMU does */
 int client_raw_stop(struct client *c, unsigned i, uint32_t *ret_base); /* GET_VRING_BASE */
 
 /* Sends the addresses of queue @i with @flags (VHOST_USER_VRING_F_LOG). */
