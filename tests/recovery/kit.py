@@ -14,7 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(HERE, "..", "system"))
 import daemon
-from daemon import BUILD, LIMIT_S, POSTERND
+from daemon import BUILD, LIMIT_S, play, same
 
 WITNESS = os.path.abspath(os.path.join(BUILD, "tests", "recovery", "witness"))
 MIB = 1 << 20

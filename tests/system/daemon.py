@@ -126,14 +126,14 @@ def contains(text, part):
 	assert part in text, f"{text!r} has no {part!r}"
 
 
-def play(tests):
-	"""Runs each test with a Daemon that has not been started. Exit status by TAP."""
+def play(tests, make=Daemon):
+	"""Runs each test with a Daemon, or one of its kind, that has not been started. Exit status by TAP."""
 	only = sys.argv[1:]
 	tests = [test for test in tests if not only or test.__name__ in only]
 	print(f"1..{len(tests)}", flush=True)
 	failed = 0
 	for number, test in enumerate(tests, 1):
-		with Daemon() as daemon:
+		with make() as daemon:
 			try:
 				test(daemon)
 				print(f"ok {number} - {test.__name__}", flush=True)
