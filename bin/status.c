@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bin/status.h"
 
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -15,6 +16,17 @@ static struct {
 	const char *control, *state;
 	uint64_t start_ns;
 } fixed;
+
+static struct {
+	char how[64];
+	uint64_t gap_ns;
+} past;
+
+void status_past(const char *how, uint64_t gap_ns)
+{
+	snprintf(past.how, sizeof(past.how), "%s", how);
+	past.gap_ns = gap_ns;
+}
 
 void status_init(const struct sandbox_report *sandbox, unsigned restarts, const char *control,
 		 const char *state)
@@ -46,9 +58,9 @@ static int run_status(struct ctl *ctl, const json_t *params, json_t **ret, struc
 	const struct sandbox_report *s = fixed.sandbox;
 	json_t *disks = disk_ctl_list();
 
-	*ret = json_pack("{s:s, s:i, s:i, s:i, s:I, s:s?, s:s?, s:s, s:{s:s, s:s, s:s, s:s}, s:o, s:o}",
+	*ret = json_pack("{s:s, s:i, s:i, s:i, s:s?, s:I, s:I, s:s?, s:s?, s:s, s:{s:s, s:s, s:s, s:s}, s:o, s:o}",
 			 "version", POSTERN_VERSION, "keeper_pid", getppid(), "worker_pid", getpid(),
-			 "restarts", (int)fixed.restarts, "up_ns",
+			 "restarts", (int)fixed.restarts, "last_death", *past.how ? past.how : NULL, "gap_ns", (json_int_t)past.gap_ns, "up_ns",
 			 (json_int_t)(clock_ns() - fixed.start_ns), "control", fixed.control,
 			 "state", fixed.state, "log_level", log_level_name(log_get_level()),
 			 "sandbox", "capabilities", s->capabilities, "no_new_privs",

@@ -14,10 +14,13 @@
 #include "base/log.h"
 #include "bin/status.h"
 #include "bin/tables.h"
+#include "bin/version.h"
+#include "control/state.h"
 #include "control/server.h"
 #include "disk/disk_ctl.h"
 #include "disk/poller_ctl.h"
 #include "guest/fault.h"
+#include "keeper/hold.h"
 #include "keeper/link.h"
 #include "keeper/sandbox.h"
 
@@ -122,6 +125,8 @@ static void keeper_ready(struct loop_watch *watch, uint32_t events)
 		return;
 	}
 	fd_close(fd);
+	if (!err && ev.op == KEEPER_PAST)
+		status_past(ev.how, ev.gap_ns);
 	if (!err && ev.op == KEEPER_STOP)
 		loop_stop(&w->loop);
 	if (err) { /* without a keeper there is nothing to go on for */
@@ -261,6 +266,30 @@ static void tear_down(struct worker *w, int status)
 	link_fini(&w->link);
 }
 
+/* All that can be done before it is this worker's turn, which may be long from now. */
+static int stand_by(struct worker *w)
+{
+	static const struct keeper_intro intro = {
+		.op = KEEPER_INTRO,
+		.protocol = KEEPER_PROTOCOL,
+		.state_min = STATE_VERSION,
+		.state_max = STATE_VERSION,
+		.kept_min = KEEP_VERSION_MIN,
+		.kept_max = KEEP_VERSION,
+		.version = POSTERN_VERSION,
+	};
+	int err = fault_init();
+
+	prctl(PR_SET_NAME, "postern-worker");
+	poller_ctl_look();
+	int held = hold_start(fd_steal(&w->link.hold_fd));
+	if (held)
+		log_warn(NULL, "what guests have touched will delay a successor: %s",
+			 strerror(-held));
+	sandbox_enter(&w->sandbox);
+	return err ? err : link_introduce(&w->link, &intro);
+}
+
 int worker_run(const struct options *o)
 {
 	struct worker w = { .opt = o,
@@ -271,16 +300,13 @@ int worker_run(const struct options *o)
 			    .closed = { -1, closed_ready } };
 	int err = prepare(&w);
 
-	prctl(PR_SET_NAME, "postern-worker");
+	if (!err)
+		err = stand_by(&w);
 	if (err)
 		log_error(NULL, "the worker cannot start: %s", strerror(-err));
 	if (!err)
-		err = fault_init();
-	if (!err)
 		err = take_hello(&w);
 	if (!err) {
-		poller_ctl_look();
-		sandbox_enter(&w.sandbox);
 		status_init(&w.sandbox, w.restarts, o->control, o->state);
 		err = start_disks(&w);
 	}

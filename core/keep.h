@@ -19,6 +19,10 @@
 
 #define KEEP_KEY_MAX 128 /* with its NUL */
 
+/* Versions of the layouts of what parts keep: the oldest that is read, and that which is written. */
+#define KEEP_VERSION_MIN 1
+#define KEEP_VERSION 1
+
 struct keep;
 
 struct keep_ops {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/lane.h"
+#include "core/life.h"
 #include "core/poller_sleep.h"
 
 /* Idle turns between two looks at the clock, which costs more than a turn. */
@@ -426,10 +427,12 @@ static void *run(void *arg)
 	struct poller *p = arg;
 
 	pthread_setname_np(pthread_self(), p->name);
+	life_hold();
 	__atomic_store_n(&p->tid, (int)syscall(SYS_gettid), __ATOMIC_RELAXED);
 	while (!p->stopping)
 		if (!poller_turn(p) && !p->set[POLLEE_HOT].n)
 			poller_sleep(p, NEVER_NS);
+	life_release();
 	return NULL;
 }
 

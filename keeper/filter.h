@@ -4,3 +4,5 @@
 
 /* Context: one thread. Return: 0; -errno. */
 int filter_enter(void);
+/* As filter_enter(), for a process that only waits to end; see hold.h. */
+int filter_enter_hold(void);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "core/life.h"
 
 static const struct keep_ops link_keep_ops;
 
@@ -19,10 +20,12 @@ int link_init(struct link *l, const char *arg)
 	char end;
 
 	*l = (struct link){ .lock = PTHREAD_MUTEX_INITIALIZER, .keep.ops = &link_keep_ops };
-	if (sscanf(arg, "%d,%d%c", &l->request_fd, &l->event_fd, &end) != 2)
+	if (sscanf(arg, "%d,%d,%d,%d%c", &l->request_fd, &l->event_fd, &l->life_fd, &l->hold_fd,
+		   &end) != 4)
 		return -EINVAL;
 	/* Whoever connects to the worker's files must not inherit these. */
-	if (fcntl(l->request_fd, F_SETFD, FD_CLOEXEC) || fcntl(l->event_fd, F_SETFD, FD_CLOEXEC))
+	if (fcntl(l->request_fd, F_SETFD, FD_CLOEXEC) || fcntl(l->event_fd, F_SETFD, FD_CLOEXEC) ||
+	    fcntl(l->life_fd, F_SETFD, FD_CLOEXEC) || fcntl(l->hold_fd, F_SETFD, FD_CLOEXEC))
 		return -EINVAL;
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL))
 		return -errno;
@@ -32,8 +35,18 @@ int link_init(struct link *l, const char *arg)
 	return poll(&gone, 1, 0) > 0 ? -ESRCH : 0;
 }
 
+int link_introduce(struct link *l, const struct keeper_intro *intro)
+{
+	int err = life_begin(l->life_fd);
+
+	l->life_fd = fd_close(l->life_fd);
+	return err ? err : fd_send(l->request_fd, intro, sizeof(*intro), NULL, 0);
+}
+
 void link_fini(struct link *l)
 {
+	l->life_fd = fd_close(l->life_fd);
+	l->hold_fd = fd_close(l->hold_fd);
 	l->request_fd = fd_close(l->request_fd);
 	l->event_fd = fd_close(l->event_fd);
 	kept_fini(&l->kept);

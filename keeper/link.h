@@ -13,6 +13,7 @@
 
 struct link {
 	int request_fd, event_fd; /* event_fd is for the caller's loop */
+	int life_fd, hold_fd;	  /* for life_begin() and hold_start(); until link_introduce() */
 	pthread_mutex_t lock;	  /* one request at a time; and kept's */
 	struct keep keep;	  /* what the parts put there, the keeper holds */
 	struct kept kept;
@@ -22,6 +23,10 @@ struct link {
  * Return: 0; -EINVAL; -ESRCH: the keeper has gone. */
 int link_init(struct link *l, const char *arg);
 void link_fini(struct link *l);
+
+/* Begins to be watched, and says who it is. Context: in the sandbox; the only thread.
+ * Return: 0; -errno. */
+int link_introduce(struct link *l, const struct keeper_intro *intro);
 
 /* Return: a descriptor, the caller's; -errno, -EPIPE when the keeper has gone. */
 int link_open(struct link *l, const char *path, int flags, mode_t mode);

@@ -4,6 +4,7 @@
 
 #include "base/list.h"
 #include "base/loop.h"
+#include "keeper/death.h"
 #include "keeper/keeper.h"
 #include "keeper/kept.h"
 #include "keeper/proto.h"
@@ -29,6 +30,77 @@ struct office {
 	struct own_file made_file;
 	struct kept kept;
 };
+
+struct keeper;
+
+/* A worker process, from before its start until all that was its own has gone. */
+struct worker {
+	struct list node; /* the keeper's */
+	struct keeper *keeper;
+	pid_t pid;		   /* 0: reaped */
+	struct loop_watch request; /* what it asks */
+	struct loop_watch died;	   /* no thread of it can touch anything any more */
+	struct death *death;
+	int event_fd, hold_fd;	   /* while hold_fd is open somebody holds its memory */
+	struct keeper_intro intro; /* op is 0 until it has come */
+	bool has_served, is_ready, is_dead;
+};
+
+#define CALLERS_MAX 16
+
+struct keeper {
+	const struct keeper_config *cfg;
+	struct loop loop;
+	struct loop_watch control, signals;
+	struct loop_watch timer;  /* to the next start, or to the end of patience */
+	struct loop_watch settle; /* to what can wait until guests go on */
+	struct office office;
+	struct own_file control_file;
+	/* Callers that the worker has not acknowledged, oldest first: if it dies before it has read
+	 * the message, its successor gets them. */
+	int caller_fd[CALLERS_MAX];
+	unsigned ncaller;
+
+	struct list workers;
+	struct worker *now;	/* who serves; NULL: none */
+	struct worker *standby; /* who will, as soon as it is told to; NULL: none */
+	uint64_t now_ns;	/* since when */
+	unsigned restarts, backoff_ms;
+	uint64_t death_ns;	     /* of the last one */
+	struct keeper_event past;    /* what is known of it */
+	bool was_ready, stopping;
+	int status;
+};
+
+/* Starts a worker, which waits for HELLO. Return: NULL, with the error in *ret_err. */
+struct worker *worker_spawn(struct keeper *k, int *ret_err);
+/* Return: 0; -errno, which is the worker's trouble: the keeper never waits for it. */
+int worker_tell(struct worker *w, const struct keeper_event *ev, int fd);
+/* It says nothing more, and is told nothing more. */
+void worker_mute(struct worker *w);
+/* Ends it if need be, reaps it, and forgets it. */
+void worker_free(struct worker *w);
+
+/* Something that a worker asks; keeper.c. */
+void request_ready(struct loop_watch *watch, uint32_t events);
+
+/* The worker that serves, and those before and after it; crew.c. */
+
+/* Starts the first. Return: 0; -errno. */
+int crew_start(struct keeper *k);
+/* A worker has introduced itself. */
+void crew_met(struct worker *w);
+/* The worker of now serves all its disks. */
+void crew_ready(struct keeper *k);
+/* Children have ended. */
+void crew_reap(struct keeper *k);
+void crew_timer(struct keeper *k);
+void crew_settle(struct keeper *k);
+/* Asks the worker to end, or ends it. */
+void crew_stop(struct keeper *k);
+/* Ends all. */
+void crew_fini(struct keeper *k);
+void keeper_finish(struct keeper *k, int status);
 
 /* @dir is created if missing (its parents too). Return: 0; -EBUSY: another has it; -errno. */
 int store_open(struct store *s, const char *dir);

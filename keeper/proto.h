@@ -14,6 +14,20 @@
 #define KEEPER_STATE_MAX_B (16 * MIB)
 #define KEEPER_KEPT_BATCH 253 /* the most that one message carries: the kernel's SCM_MAX_FD */
 
+/* The worker's first word, before it has been told anything, and without an answer: who it is and
+ * what it can go on with. A program of another version may stand at either end here, so this never
+ * changes but by growing at its end. */
+struct keeper_intro {
+	uint32_t op;	   /* KEEPER_INTRO */
+	uint32_t protocol; /* KEEPER_PROTOCOL: all that follows is the same on both sides */
+	uint32_t state_min, state_max; /* versions of the state file that it reads; it writes the last */
+	uint32_t kept_min, kept_max;   /* versions of what parts keep; it writes the last */
+	char version[32];	       /* for people */
+};
+
+#define KEEPER_INTRO 0x6f727450u
+#define KEEPER_PROTOCOL 1u
+
 enum keeper_op {
 	KEEPER_OPEN = 1, /* path, flags, mode -> a descriptor */
 	KEEPER_UNMAKE,	 /* remove the file that OPEN made last, if no SAVE has come since */
@@ -52,10 +66,13 @@ enum keeper_event_op {
 	KEEPER_HELLO = 1, /* once, first; with the state file, if there is one */
 	KEEPER_CONN,	  /* with a control connection whose caller has been checked */
 	KEEPER_STOP,	  /* let go of everything and exit with status 0 */
+	KEEPER_PAST,	  /* what is known of the predecessor by now */
 };
 
 struct keeper_event {
 	uint32_t op;
 	uint32_t restarts; /* HELLO: workers before this one */
 	uint32_t nkept;	   /* HELLO: what they have left to be LISTed */
+	uint64_t gap_ns;   /* PAST: from the predecessor's death to READY */
+	char how[64];	   /* PAST: it died */
 };

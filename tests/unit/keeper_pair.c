@@ -25,6 +25,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "keeper/hold.h"
 #include "keeper/keeper.h"
 #include "keeper/link.h"
 #include "keeper/sandbox.h"
@@ -117,12 +118,14 @@ static void obey(struct link *l, int fd, unsigned restarts)
 
 static int worker(const char *arg)
 {
+	static const struct keeper_intro intro = { KEEPER_INTRO, KEEPER_PROTOCOL, 1, 1, 1, 1,
+						   "test" };
 	struct keeper_event ev;
 	struct link l;
 	unsigned restarts = 0;
 	int fd;
 
-	if (link_init(&l, arg))
+	if (link_init(&l, arg) || hold_start(fd_steal(&l.hold_fd)) || link_introduce(&l, &intro))
 		return 1;
 	while (!link_event(&l, &ev, &fd)) {
 		if (ev.op == KEEPER_STOP)

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A worker process: how it starts, what connects it, how it ends. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "keeper/private.h"
+
+/* The worker's ends of what connects it, in the order in which its command line names them. */
+enum { END_REQUEST, END_EVENT, END_LIFE, END_HOLD, ENDS };
+
+static void exec_worker(const struct keeper_config *cfg, const int ends[ENDS])
+{
+	char link[96];
+	int no[ENDS];
+	size_t n = 0;
+	sigset_t none;
+
+	while (cfg->argv[n])
+		n++;
+	char **argv = calloc(n + 2, sizeof(*argv));
+
+	if (!argv)
+		_exit(1);
+	for (unsigned i = 0; i < ENDS; i++)
+		no[i] = dup(ends[i]); /* without close-on-exec */
+	snprintf(link, sizeof(link), KEEPER_LINK_ARG "%d,%d,%d,%d", no[END_REQUEST], no[END_EVENT],
+		 no[END_LIFE], no[END_HOLD]);
+	memcpy(argv, cfg->argv, n * sizeof(*argv));
+	argv[n] = link;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* Ctrl-C reaches the whole process group; the keeper is the one that acts on it. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	execv(cfg->program, argv);
+	log_error(NULL, "cannot start the worker '%s': %s", cfg->program, strerror(errno));
+	_exit(1);
+}
+
+/* A pair whose first end, the keeper's, never makes it wait. Return: 0; -errno. */
+static int make_pair(int *ret_own, int *ret_end)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	*ret_own = pair[0];
+	*ret_end = pair[1];
+	return fcntl(pair[0], F_SETFL, O_NONBLOCK) ? -errno : 0;
+}
+
+static int make_ends(struct worker *w, int ends[ENDS])
+{
+	int hold[2], err = make_pair(&w->request.fd, &ends[END_REQUEST]);
+
+	if (!err)
+		err = make_pair(&w->event_fd, &ends[END_EVENT]);
+	if (!err)
+		err = death_new(&w->death, &ends[END_LIFE]);
+	if (err)
+		return err;
+	if (pipe2(hold, O_CLOEXEC))
+		return -errno;
+	ends[END_HOLD] = hold[0];
+	w->hold_fd = hold[1];
+	return 0;
+}
+
+struct worker *worker_spawn(struct keeper *k, int *ret_err)
+{
+	int ends[ENDS] = { -1, -1, -1, -1 };
+	struct worker *w = calloc(1, sizeof(*w));
+
+	if (!w) {
+		*ret_err = -ENOMEM;
+		return NULL;
+	}
+	w->keeper = k;
+	w->request = (struct loop_watch){ -1, request_ready };
+	w->died.fd = w->event_fd = w->hold_fd = -1;
+	list_add_tail(&k->workers, &w->node);
+	int err = make_ends(w, ends);
+
+	if (!err)
+		err = loop_add(&k->loop, &w->request, EPOLLIN);
+	if (!err) {
+		w->pid = fork();
+		err = w->pid < 0 ? -errno : 0;
+		if (!w->pid)
+			exec_worker(k->cfg, ends);
+	}
+	for (unsigned i = 0; i < ENDS; i++)
+		fd_close(ends[i]);
+	if (err) {
+		w->pid = 0;
+		worker_free(w);
+		*ret_err = err;
+		return NULL;
+	}
+	return w;
+}
+
+int worker_tell(struct worker *w, const struct keeper_event *ev, int fd)
+{
+	return fd_send(w->event_fd, ev, sizeof(*ev), &fd, fd >= 0);
+}
+
+void worker_mute(struct worker *w)
+{
+	if (w->request.fd >= 0)
+		loop_del(&w->keeper->loop, &w->request);
+	if (w->died.fd >= 0)
+		loop_del(&w->keeper->loop, &w->died);
+	w->request.fd = fd_close(w->request.fd);
+	w->event_fd = fd_close(w->event_fd);
+	w->died.fd = -1;
+}
+
+void worker_free(struct worker *w)
+{
+	if (w->pid) {
+		kill(w->pid, SIGKILL);
+		waitpid(w->pid, NULL, 0);
+	}
+	worker_mute(w);
+	death_free(w->death);
+	fd_close(w->hold_fd);
+	list_del(&w->node);
+	free(w);
+}
