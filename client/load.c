@@ -12,6 +12,7 @@
 #define BATCH 64
 #define SILENCE_NS (20 * NS_PER_S)
 #define LAG_NS (10 * NS_PER_MS) /* a paced load makes up for so much */
+#define LATE_NS NS_PER_MS /* of silence, before a queue is nudged, and again */
 #define POLLS_PER_LOOK (1u << 16) /* empty polls between two looks at the clock */
 #define NEVER UINT64_MAX
 
@@ -39,7 +40,7 @@ struct load {
 	uint32_t read_below; /* of 2^16 */
 	uint64_t left; /* requests that may still be submitted */
 	uint64_t *written; /* bitmap of blocks */
-	uint64_t last_done; /* ticks; for the silence limit */
+	uint64_t last_done, nudged; /* ticks; for the silence limit */
 	uint64_t silence_ns;
 	int failed;
 
@@ -234,9 +235,17 @@ static bool stuck(struct load *l, uint64_t now)
 	for (unsigned i = 0; i < l->nlane; i++)
 		if (l->lane[i].q->broken)
 			l->failed = -EPROTO;
-	if (in_flight(l) && now > l->last_done &&
-	    clock_ticks_to_ns(clock_scale(), now - l->last_done) > l->silence_ns)
+	uint64_t since = max_u64(l->last_done, l->nudged);
+
+	if (!in_flight(l) || now <= since)
+		return l->failed;
+	if (clock_ticks_to_ns(clock_scale(), now - l->last_done) > l->silence_ns)
 		l->failed = -ETIMEDOUT;
+	if (clock_ticks_to_ns(clock_scale(), now - since) > LATE_NS) {
+		for (unsigned i = 0; i < l->nlane; i++)
+			client_nudge(l->lane[i].q);
+		l->nudged = now;
+	}
 	return l->failed;
 }
 

@@ -84,15 +84,29 @@ void client_put_packed_chain(struct client_queue *q, unsigned slot)
 	}
 }
 
+void client_kick_at(struct client_queue *q, bool wanted)
+{
+	if (q->kick_when == CLIENT_KICK_ALWAYS || (q->kick_when == CLIENT_KICK_WANTED && wanted))
+		client_kick(q);
+}
+
+void client_nudge(struct client_queue *q)
+{
+	if (q->kick_when == CLIENT_KICK_LATE && q->in_flight)
+		client_kick(q);
+}
+
 static le16 *used_event(struct client_queue *q)
 {
 	return &q->avail->ring[q->size];
 }
 
+/* Behind all that the device may have used at once: it looks at this word only after it published
+ * those, by when we may have taken them. */
 void client_park(struct client_queue *q)
 {
 	if (!q->packed && q->event_idx)
-		__atomic_store_n(used_event(q), htole16((uint16_t)(q->used_idx - 1)),
+		__atomic_store_n(used_event(q), htole16((uint16_t)(q->used_idx - q->size - 1)),
 				 __ATOMIC_RELAXED);
 }
 

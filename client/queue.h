@@ -33,6 +33,13 @@ struct client_slot {
 
 #define CLIENT_SHAPE_DEVICE_WRITES 0x80000000u
 
+enum client_kick_when {
+	CLIENT_KICK_WANTED, /* when the device wants it */
+	CLIENT_KICK_ALWAYS, /* at every publication, wanted or not */
+	CLIENT_KICK_NEVER, /* the device is known to poll */
+	CLIENT_KICK_LATE, /* as NEVER, but client_nudge() kicks: it polls most of the time */
+};
+
 struct client_queue {
 	bool packed, indirect, event_idx;
 	bool broken; /* the device returned something it never got */
@@ -66,7 +73,7 @@ struct client_queue {
 	uint16_t unpublished; /* packed: descriptors put since the last publish */
 
 	int kick_fd, call_fd;
-	bool insists; /* kicks at every publication, whatever the device says */
+	enum client_kick_when kick_when;
 	uint64_t kicks, interrupts;
 };
 
@@ -192,8 +199,12 @@ static inline bool client_wants_kick_packed(const struct client_queue *q)
 /* Cold: tells the device. The one verb that a program on the host (client.c: an eventfd) and a
  * driver in a guest (vm/gauge: a register of the device) have each their own of. */
 void client_kick(struct client_queue *q);
+/* Cold: kicks, if that is to be done when the device does or does not want it. */
+void client_kick_at(struct client_queue *q, bool wanted);
+/* Nothing came back for long: kicks, where a kick may have been due and was left out. */
+void client_nudge(struct client_queue *q);
 
-/* Makes all that was put visible, with one store, and kicks unless the device suppressed it.
+/* Makes all that was put visible, with one store, and kicks when that is to be done.
  * Return: whether the device wants a kick. */
 static inline bool client_publish(struct client_queue *q)
 {
@@ -216,8 +227,8 @@ static inline bool client_publish(struct client_queue *q)
 	kick = q->packed ? client_wants_kick_packed(q) : client_wants_kick_split(q, old);
 	q->published_idx = q->put_idx;
 	q->unpublished = 0;
-	if (unlikely(kick || q->insists))
-		client_kick(q);
+	if (unlikely(kick || q->kick_when))
+		client_kick_at(q, kick);
 	return kick;
 }
 

@@ -14,9 +14,11 @@ static le16 *avail_event(struct vq *q)
 	return (le16 *)&q->used->ring[q->size];
 }
 
+/* Behind all that a driver may have published at once: it looks at this word only after it published,
+ * by when we may have taken that, and parked. */
 static void park(struct vq *q)
 {
-	q->parked = (uint16_t)(q->avail_idx - 1);
+	q->parked = (uint16_t)(q->avail_idx - q->size - 1);
 	/* relaxed: a driver that sees it late notifies once too often */
 	__atomic_store_n(avail_event(q), htole16(q->parked), __ATOMIC_RELAXED);
 }

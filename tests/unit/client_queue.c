@@ -270,7 +270,7 @@ static void arms_for_the_next_completion_and_sees_an_earlier_one(void **state)
 	assert_true(client_arm(q));
 	assert_int_equal(q->avail->ring[q->size], 1);
 	client_disarm(q);
-	assert_int_equal(q->avail->ring[q->size], 0);
+	assert_int_equal(q->avail->ring[q->size], (uint16_t)(1 - 1 - q->size));
 	client_close(c);
 }
 
@@ -283,6 +283,57 @@ static void asks_for_no_interrupt_while_it_polls(void **state)
 	assert_int_equal(client_queue(p, 0)->driver_event->flags, VIRTQ_PACKED_EVENT_F_DISABLE);
 	client_close(c);
 	client_close(p);
+}
+
+/* A device that uses one and is slow to look whether it may interrupt, all along the 16-bit index. */
+static void is_not_interrupted_however_late_the_device_looks(void **state)
+{
+	struct client *c = open_with((struct client_conf){ .depth = 1 });
+	struct client_queue *q = client_queue(c, 0);
+	uint16_t slot;
+
+	for (unsigned i = 0; i < 140000; i++) {
+		put_read(q, 0);
+		client_publish(q);
+		use_split(q, (uint16_t)i, 0);
+		assert_int_equal(client_reap(q, &slot, 1), 1);
+		uint16_t event = le16toh(q->avail->ring[q->size]);
+
+		if (client_passes(event, (uint16_t)(i + 1), (uint16_t)i))
+			fail_msg("interrupt wanted in round %u", i);
+	}
+	client_close(c);
+}
+
+/* What the device says; nothing; whatever it says. */
+static void kicks_as_it_was_told_to(void **state)
+{
+	const struct {
+		enum client_kick_when when;
+		unsigned wanted, unwanted, late;
+	} cases[] = {
+		{ CLIENT_KICK_WANTED, 1, 1, 1 },
+		{ CLIENT_KICK_ALWAYS, 1, 2, 2 },
+		{ CLIENT_KICK_NEVER, 0, 0, 0 },
+		{ CLIENT_KICK_LATE, 0, 0, 1 },
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct client *c = open_with((struct client_conf){ .depth = 2, .no_event_idx = true });
+		struct client_queue *q = client_queue(c, 0);
+
+		q->kick_when = cases[i].when;
+		put_read(q, 0);
+		client_publish(q);
+		assert_int_equal(q->kicks, cases[i].wanted);
+		q->used->flags = VIRTQ_USED_F_NO_NOTIFY;
+		put_read(q, 1);
+		client_publish(q);
+		assert_int_equal(q->kicks, cases[i].unwanted);
+		client_nudge(q);
+		assert_int_equal(q->kicks, cases[i].late);
+		client_close(c);
+	}
 }
 
 static void refuses_numbers_that_do_not_fit(void **state)
@@ -319,6 +370,8 @@ int main(void)
 		cmocka_unit_test(kicks_a_packed_device_at_the_descriptor_it_named),
 		cmocka_unit_test(arms_for_the_next_completion_and_sees_an_earlier_one),
 		cmocka_unit_test(asks_for_no_interrupt_while_it_polls),
+		cmocka_unit_test(is_not_interrupted_however_late_the_device_looks),
+		cmocka_unit_test(kicks_as_it_was_told_to),
 		cmocka_unit_test(refuses_numbers_that_do_not_fit),
 	};
 

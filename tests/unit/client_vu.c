@@ -264,25 +264,6 @@ static void is_never_faster_than_its_pace(void **state)
 	assert_true(r.elapsed_ns >= 10 * NS_PER_MS);
 }
 
-static void kicks_always_when_it_insists(void **state)
-{
-	struct client *c = NULL;
-	struct client_conf conf = { .depth = 2, .no_event_idx = true };
-
-	assert_int_equal(client_raw_open(&conf, -1, &c), 0);
-	struct client_queue *q = client_queue(c, 0);
-
-	q->used->flags = VIRTQ_USED_F_NO_NOTIFY;
-	for (unsigned slot = 0; slot < 2; slot++) {
-		q->insists = slot;
-		client_prep(q, slot, VIRTIO_BLK_T_IN, 0, 4096);
-		client_put(q, slot);
-		client_publish(q);
-		assert_int_equal(q->kicks, slot);
-	}
-	client_close(c);
-}
-
 static void counts_requests_that_fail(void **state)
 {
 	static struct disk d = { .status = VIRTIO_BLK_S_IOERR };
@@ -333,7 +314,6 @@ int main(void)
 		cmocka_unit_test(finds_one_wrong_byte),
 		cmocka_unit_test(tells_the_latency_of_every_request),
 		cmocka_unit_test(is_never_faster_than_its_pace),
-		cmocka_unit_test(kicks_always_when_it_insists),
 		cmocka_unit_test(counts_requests_that_fail),
 		cmocka_unit_test(refuses_a_load_that_does_not_fit_the_disk),
 	};

@@ -58,6 +58,9 @@ static void parks_again_before_the_index_comes_round(void **state)
 			fail_msg("kick wanted in round %u", i);
 		fake_publish(g->q[0]);
 		fake_turn(g);
+		/* a driver that looks only now */
+		if (fake_must_kick(g->q[0], 1))
+			fail_msg("kick wanted after round %u", i);
 		fake_reap_all(g->q[0]);
 	}
 	fake_close(g);

@@ -25,7 +25,6 @@ struct client {
 	struct virtio_blk_config config;
 	uint64_t features;
 	void *doorbell;
-	bool silent; /* rings no doorbell */
 	uint32_t wakeups_seen, interrupts_before;
 };
 
@@ -205,14 +204,14 @@ const char *disk_open(const struct disk *d, const struct disk_conf *conf, struct
 	struct client *c = &live;
 	uint8_t status = VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER;
 
-	*c = (struct client){ .disk = d, .silent = conf->kick == DISK_KICK_NEVER };
+	*c = (struct client){ .disk = d };
 	const char *why = choose(c, conf);
 
 	if (why)
 		return why;
 	if (!queue_memory(&c->q))
 		return "depth: times bs is more than the memory";
-	c->q.insists = conf->kick == DISK_KICK_ALWAYS;
+	c->q.kick_when = conf->kick;
 	client_queue_reset(&c->q);
 	reset(d->common);
 	mmio_write_8(&d->common->device_status, status);
@@ -262,8 +261,6 @@ void client_kick(struct client_queue *q)
 {
 	struct client *c = container_of(q, struct client, q);
 
-	if (c->silent)
-		return;
 	q->kicks++;
 	mmio_write_16(c->doorbell, 0); /* 4.1.5.2: the queue's index */
 }

@@ -27,11 +27,9 @@ const struct disk *disk_get(unsigned i);
 /* What the device says of itself. */
 struct virtio_blk_config disk_config(const struct disk *d);
 
-enum disk_kick { DISK_KICK_AUTO, DISK_KICK_ALWAYS, DISK_KICK_NEVER };
-
 struct disk_conf {
 	bool packed, indirect, event_idx;
-	enum disk_kick kick;
+	enum client_kick_when kick;
 	uint16_t depth;
 	uint32_t bs_b;
 };

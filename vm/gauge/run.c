@@ -10,7 +10,7 @@
 #include "vm/gauge/words.h"
 
 static const char *const rings[] = { "split", "packed", NULL };
-static const char *const kicks[] = { "auto", "always", "never", NULL }; /* enum disk_kick */
+static const char *const kicks[] = { "auto", "always", "never", "late", NULL }; /* enum client_kick_when */
 static const char *const waits[] = { "poll", "irq", NULL };
 static const char *const verifies[] = { "off", "written", "all", NULL }; /* enum client_verify */
 static const char *const switches[] = { "off", "on", NULL };
@@ -179,7 +179,7 @@ void run(char *words, unsigned ndisks)
 		return;
 	}
 	const struct disk_conf conf = { .packed = a.ring, .indirect = a.indirect,
-					.event_idx = a.event_idx, .kick = (enum disk_kick)a.kick,
+					.event_idx = a.event_idx, .kick = (enum client_kick_when)a.kick,
 					.depth = (uint16_t)a.depth, .bs_b = (uint32_t)a.bs_b };
 
 	why = disk_open(disk_get((unsigned)a.disk), &conf, &c);
