@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A block device whose writes wait: a loop device, and a control group that lets its members write to
+it so many times a second. Needs root, a free loop device and the block I/O controller."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+
+V1 = "/sys/fs/cgroup/blkio"
+V2 = "/sys/fs/cgroup"
+
+
+class NotHere(Exception):
+	"""Why this machine cannot have one."""
+
+
+def controller():
+	"""(directory, version) of the controller's root."""
+	if os.path.exists(os.path.join(V1, "cgroup.procs")):
+		return V1, 1
+	try:
+		with open(os.path.join(V2, "cgroup.subtree_control")) as held:
+			if "io" in held.read().split():
+				return V2, 2
+	except OSError:
+		pass
+	raise NotHere("no control group with block I/O")
+
+
+class SlowDevice:
+	"""Use as a context manager."""
+
+	def __init__(self, size_b):
+		if os.geteuid():
+			raise NotHere("not root: no loop device")
+		if not shutil.which("losetup"):
+			raise NotHere("no losetup")
+		self.root, self.version = controller()
+		self.file = tempfile.NamedTemporaryFile(prefix="postern-slow-")
+		self.file.truncate(size_b)
+		done = subprocess.run(["losetup", "--find", "--show", self.file.name], capture_output=True, text=True)
+		if done.returncode:
+			self.file.close()
+			raise NotHere(f"no loop device: {done.stderr.strip()}")
+		self.path = done.stdout.strip()
+		self.group = tempfile.mkdtemp(prefix="postern-", dir=self.root)
+
+	def __enter__(self):
+		return self
+
+	def __exit__(self, *_):
+		self.limit(None)
+		with open(os.path.join(self.group, "cgroup.procs")) as members:
+			for pid in members.read().split():
+				self._move(self.root, int(pid))
+		os.rmdir(self.group)
+		subprocess.run(["losetup", "--detach", self.path], check=True)
+		self.file.close()
+
+	def limit(self, writes_per_s):
+		"""For the members, also for what of theirs waits already; None: no limit."""
+		rdev = os.stat(self.path).st_rdev
+		device = f"{os.major(rdev)}:{os.minor(rdev)}"
+		name = "blkio.throttle.write_iops_device" if self.version == 1 else "io.max"
+		value = f"{writes_per_s or 0}" if self.version == 1 else f"wiops={writes_per_s or 'max'}"
+		with open(os.path.join(self.group, name), "w") as out:
+			out.write(f"{device} {value}")
+
+	def hold(self, pid):
+		"""Makes process @pid a member."""
+		self._move(self.group, pid)
+
+	@staticmethod
+	def _move(group, pid):
+		with open(os.path.join(group, "cgroup.procs"), "w") as members:
+			members.write(str(pid))
