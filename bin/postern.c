@@ -131,7 +131,7 @@ static int run(const struct line *l, const json_t *cmd, const json_t *params, js
 /* Whether a command is called for its answer, rather than for what it does. */
 static bool is_question(const json_t *cmd)
 {
-	static const char *const verbs[] = { "", "list", "show", "probe", "run" };
+	static const char *const verbs[] = { "", "list", "show", "probe", "run", "add", "balance" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		if (!strcmp(ctl_str(cmd, "verb"), verbs[i]))

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "bin/version.h"
+#include "disk/balance_ctl.h"
 #include "disk/disk_ctl.h"
 #include "disk/poller_ctl.h"
 
@@ -66,6 +67,7 @@ static int run_status(struct ctl *ctl, const json_t *params, json_t **ret, struc
 			 "sandbox", "capabilities", s->capabilities, "no_new_privs",
 			 s->no_new_privs, "landlock", s->landlock, "seccomp", s->seccomp, "disks",
 			 count_states(disks), "pollers", poller_ctl_list());
+	json_object_set_new(*ret, "balance", balance_ctl_show());
 	json_decref(disks);
 	return 0;
 }

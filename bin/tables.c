@@ -2,7 +2,9 @@
 #include "bin/tables.h"
 
 #include "bin/status.h"
+#include "disk/balance_ctl.h"
 #include "disk/disk_ctl.h"
+#include "disk/place_ctl.h"
 #include "disk/poller_ctl.h"
 #include "front/vhost_blk/vhost_blk_ctl.h"
 #include "function/delay/delay_ctl.h"
@@ -42,7 +44,9 @@ static const struct ctl_kind_set sets[] = {
 
 static const struct ctl_cmd *const commands[] = {
 	disk_cmds,
+	queue_cmds,
 	poller_cmds,
+	balance_cmds,
 	status_cmds,
 	NULL,
 };

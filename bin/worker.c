@@ -17,6 +17,7 @@
 #include "bin/version.h"
 #include "control/state.h"
 #include "control/server.h"
+#include "disk/balance_ctl.h"
 #include "disk/disk_ctl.h"
 #include "disk/poller_ctl.h"
 #include "guest/fault.h"
@@ -34,6 +35,7 @@ struct worker {
 	struct link link;
 	struct loop loop;
 	struct loop_watch events, ended; /* the keeper's; the only front's end */
+	struct loop_watch balance;	 /* timer, while there are several pollers */
 	struct loop_watch retry;	 /* timer, while disks wait for their media */
 	struct loop_watch closed;	 /* a disk that was waited for can be closed */
 	unsigned retry_us;
@@ -171,6 +173,11 @@ static void plan_retry(struct worker *w, unsigned waiting)
 	timerfd_settime(w->retry.fd, 0, &at, NULL);
 }
 
+static void balance_ready(struct loop_watch *watch, uint32_t events)
+{
+	balance_ctl_tick();
+}
+
 static void retry_ready(struct loop_watch *watch, uint32_t events)
 {
 	struct worker *w = container_of(watch, struct worker, retry);
@@ -214,6 +221,7 @@ static int start_disks(struct worker *w)
 	if (w->opt->blk_file)
 		return serve_file(w, &err);
 	plan_retry(w, disk_ctl_restore(w->ctl));
+	balance_ctl_start(w->ctl, w->balance.fd);
 	return 0;
 }
 
@@ -237,8 +245,10 @@ static int prepare(struct worker *w)
 	w->events.fd = w->link.event_fd;
 	w->ended.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->retry.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	w->balance.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	w->closed.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (!w->server || w->ended.fd < 0 || w->retry.fd < 0 || w->closed.fd < 0)
+	if (!w->server || w->ended.fd < 0 || w->retry.fd < 0 || w->closed.fd < 0 ||
+	    w->balance.fd < 0)
 		return err ? err : -ENOMEM;
 	disk_ctl_set_wake(w->closed.fd);
 	err = loop_add(&w->loop, &w->events, EPOLLIN);
@@ -246,6 +256,8 @@ static int prepare(struct worker *w)
 		err = loop_add(&w->loop, &w->ended, EPOLLIN);
 	if (!err)
 		err = loop_add(&w->loop, &w->closed, EPOLLIN);
+	if (!err)
+		err = loop_add(&w->loop, &w->balance, EPOLLIN);
 	return err ? err : loop_add(&w->loop, &w->retry, EPOLLIN);
 }
 
@@ -261,6 +273,7 @@ static void tear_down(struct worker *w, int status)
 	loop_fini(&w->loop);
 	fd_close(w->ended.fd);
 	fd_close(w->retry.fd);
+	fd_close(w->balance.fd);
 	disk_ctl_set_wake(-1);
 	fd_close(w->closed.fd);
 	link_fini(&w->link);
@@ -296,6 +309,7 @@ int worker_run(const struct options *o)
 			    .loop.epfd = -1,
 			    .events = { -1, keeper_ready },
 			    .ended = { -1, ended_ready },
+			    .balance = { -1, balance_ready },
 			    .retry = { -1, retry_ready },
 			    .closed = { -1, closed_ready } };
 	int err = prepare(&w);

@@ -75,7 +75,8 @@ struct mail {
 /* Written by the poller, read by anyone; relaxed. */
 struct poller_stats {
 	uint64_t turns, busy_turns, sleeps, taken;
-	uint64_t idle_ticks; /* asleep, or turning for the 17th time and more without work */
+	uint64_t idle_ticks; /* has slept, or turned for the 17th time and more without work */
+	uint64_t asleep;     /* sleeps since then (ticks); 0: it is awake */
 };
 
 /* The single writer's addition; relaxed, because readers want a number, not an order. */
@@ -151,6 +152,10 @@ void poller_drain_kick(struct pollee *q);
 void poller_heat(struct pollee *q);
 /* The strongest mode of its queues. */
 enum poll_mode poller_mode(const struct poller *p);
+
+/* How long it has been idle so far, also while it sleeps. A number to look at: while it wakes up it
+ * may be told too large by the last sleep. Any thread. */
+uint64_t poller_idle_ticks(const struct poller *p);
 
 /* One turn. Return: how much work it found. */
 unsigned poller_turn(struct poller *p);

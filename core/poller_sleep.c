@@ -157,6 +157,13 @@ static void tune_window(struct poller *p, uint64_t slept_ticks)
 		p->window_ticks = max_u64(p->window_ticks / 2, min);
 }
 
+uint64_t poller_idle_ticks(const struct poller *p)
+{
+	uint64_t asleep = stat_get(&p->stats.asleep), now = clock_ticks();
+
+	return stat_get(&p->stats.idle_ticks) + (asleep && now > asleep ? now - asleep : 0);
+}
+
 bool poller_sleep(struct poller *p, uint64_t max_ns)
 {
 	struct pollfd wait[1 + WAIT_MEDIA]; /* filled in as far as it is used */
@@ -168,9 +175,11 @@ bool poller_sleep(struct poller *p, uint64_t max_ns)
 	wait[0] = (struct pollfd){ .fd = p->epoll_fd, .events = POLLIN };
 	uint64_t before = poller_tick(p);
 	stat_add(&p->stats.sleeps, 1);
+	__atomic_store_n(&p->stats.asleep, before, __ATOMIC_RELAXED);
 	ppoll(wait, 1 + n, wait_limit(p, max_ns, &limit), NULL);
 	poller_tick(p);
 	stat_add(&p->stats.idle_ticks, p->now_ticks - before);
+	__atomic_store_n(&p->stats.asleep, 0, __ATOMIC_RELAXED);
 	tune_window(p, p->now_ticks - before);
 	if (wait[0].revents)
 		collect_kicks(p);

@@ -11,6 +11,7 @@
 #include "base/parse.h"
 #include "control/rpc.h"
 #include "disk/entry_ctl.h"
+#include "disk/place_ctl.h"
 
 /* What a disk gets to let go of its medium before the command that closes it is answered. Nearly all
  * need microseconds; others are closed when they can be, and meanwhile control serves the rest. */
@@ -48,6 +49,26 @@ static int judge_closing(const struct entry *e, struct ctl_error *err)
 		return 0;
 	return ctl_fail(err, -EBUSY, "busy", "name", "the disk is closing; its medium has not ended "
 			"what is in flight");
+}
+
+struct list *entry_all(void)
+{
+	return &entries;
+}
+
+int entry_get_open(const char *name, struct entry **ret_entry, struct ctl_error *err)
+{
+	struct entry *e = find(name);
+
+	if (!e)
+		return not_found(name, err);
+	if (e->closing)
+		return judge_closing(e, err);
+	if (!e->disk)
+		return ctl_fail(err, -ENODEV, "disk_failed", "name", "the disk is not open: %.300s",
+				e->why.text);
+	*ret_entry = e;
+	return 0;
 }
 
 /* Fills in what a disk has that its caller did not say, so that the state is complete. */
@@ -360,6 +381,7 @@ void disk_ctl_why_mode(const struct poller *p, unsigned mode, char *ret_text, si
 				continue;
 			more += first != NULL;
 			first = first ? first : entry_name(e);
+			break;
 		}
 	}
 	if (more)
@@ -463,8 +485,8 @@ static int judge_chain(const struct entry *e, const json_t *list, struct ctl_err
 				   "parameters change");
 }
 
-/* Brings the open disk to @conf. On failure it is as it was. */
-static int apply(struct entry *e, const json_t *conf, struct ctl_error *err)
+/* On failure the functions are as they were. */
+static int apply_functions(struct entry *e, const json_t *conf, struct ctl_error *err)
 {
 	const json_t *list = json_object_get(conf, "function");
 	const json_t *was = json_object_get(e->conf, "function");
@@ -482,6 +504,25 @@ static int apply(struct entry *e, const json_t *conf, struct ctl_error *err)
 			e->conf = now;
 			return -EINVAL;
 		}
+	}
+	return 0;
+}
+
+/* Brings the open disk to @conf. On failure it is as it was. */
+static int apply(struct entry *e, const json_t *conf, struct ctl_error *err)
+{
+	struct poller *was[FRONT_QUEUES_MAX];
+	unsigned nwas = e->npoller;
+	struct ctl_error ignored;
+
+	memcpy(was, e->poller, sizeof(was));
+	int code = place_apply(e, conf, err);
+	if (code)
+		return code;
+	code = apply_functions(e, conf, err);
+	if (code) {
+		place_move(e, was, nwas, &ignored);
+		return code;
 	}
 	disk_set_mode(e->disk, entry_mode(conf));
 	disk_set_timeout(e->disk, ctl_u64(conf, "timeout_ms") * NS_PER_MS);
@@ -513,23 +554,20 @@ static int adopt(struct entry *e, json_t *conf, int code)
 	return code;
 }
 
-static int run_set(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+int disk_ctl_set(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
 {
-	struct entry *e = find(ctl_str(params, "name"));
-	json_t *conf;
-	int code;
+	struct entry *e;
+	int code = entry_get_open(ctl_str(params, "name"), &e, err);
 
-	if (!e)
-		return not_found(ctl_str(params, "name"), err);
-	if (e->closing)
-		return judge_closing(e, err);
-	if (!e->disk)
-		return ctl_fail(err, -ENODEV, "disk_failed", "name", "the disk is not open: %.300s",
-				e->why.text);
+	if (code)
+		return code;
 	if (ctl_has(params, "function") &&
 	    judge_chain(e, json_object_get(params, "function"), err))
 		return -ENOTSUP;
-	conf = json_copy(e->conf);
+	json_t *conf = json_copy(e->conf);
+
+	if (ctl_has(params, "pollers")) /* so many, whichever they are */
+		json_object_del(conf, "poller");
 	json_object_update(conf, (json_t *)params);
 	code = state_put(ctl_state(ctl), "disk", entry_name(e), conf, err);
 	if (!code) {
@@ -586,17 +624,12 @@ static int resize(struct ctl *ctl, struct entry *e, uint64_t size_b, struct ctl_
 
 static int run_resize(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
 {
-	struct entry *e = find(ctl_str(params, "name"));
 	uint64_t size_b = ctl_u64(params, "size");
+	struct entry *e;
+	int code = entry_get_open(ctl_str(params, "name"), &e, err);
 
-	if (!e)
-		return not_found(ctl_str(params, "name"), err);
-	if (e->closing)
-		return judge_closing(e, err);
-	if (!e->disk)
-		return ctl_fail(err, -ENODEV, "disk_failed", "name", "the disk is not open: %.300s",
-				e->why.text);
-	int code = judge_size(e, size_b, ctl_bool(params, "shrink"), err);
+	if (!code)
+		code = judge_size(e, size_b, ctl_bool(params, "shrink"), err);
 
 	if (!code && size_b != disk_size_b(e->disk)) {
 		code = resize(ctl, e, size_b, err);
@@ -614,6 +647,8 @@ static const char *const poll_modes[] = { "adaptive", "always", "never", NULL };
 	{ .name = "name", .type = CTL_NAME, .required = true, .positional = true, \
 	  .help = "The disk" }
 #define POLL_HELP "How its queues are watched: adaptive (polled while busy), always, never"
+#define POLLERS_HELP "How many pollers share its queues, chosen and changed by themselves"
+#define POLLER_HELP "Which ones instead, by name; queues go to them in turn, and stay"
 #define TIMEOUT_HELP "A request older than this makes the disk 'stalled'; 0: none ever does"
 #define FUNCTION_HELP "A step that requests pass through; may be given again, in order"
 
@@ -631,7 +666,8 @@ static const struct ctl_param create_params[] = {
 	{ .name = "poll", .type = CTL_ENUM, .choices = poll_modes, .value = "adaptive",
 	  .help = POLL_HELP },
 	{ .name = "pollers", .type = CTL_UINT, .min = 1, .max = FRONT_QUEUES_MAX, .value = "1",
-	  .help = "How many pollers share its queues" },
+	  .help = POLLERS_HELP },
+	{ .name = "poller", .type = CTL_NAME, .list = true, .help = POLLER_HELP },
 	{ .name = "serial", .type = CTL_STRING, .max = DISK_SERIAL_MAX,
 	  .help = "Serial number that guests see; not given: the name" },
 	{ .name = "blk_size", .type = CTL_SIZE, .min = DISK_BLK_MIN_B, .max = DISK_BLK_MAX_B,
@@ -664,6 +700,9 @@ static const struct ctl_param set_params[] = {
 	NAME_PARAM,
 	{ .name = "poll", .type = CTL_ENUM, .choices = poll_modes, .help = POLL_HELP },
 	{ .name = "timeout_ms", .type = CTL_UINT, .max = 3600000, .help = TIMEOUT_HELP },
+	{ .name = "pollers", .type = CTL_UINT, .min = 1, .max = FRONT_QUEUES_MAX,
+	  .help = POLLERS_HELP },
+	{ .name = "poller", .type = CTL_NAME, .list = true, .help = POLLER_HELP },
 	{ .name = "function", .type = CTL_KIND, .kind_set = "function", .list = true,
 	  .help = "The same chain with other parameters" },
 	{ 0 },
@@ -676,7 +715,7 @@ const struct ctl_cmd disk_cmds[] = {
 	  .columns = "name size_b medium_kind poll state connected socket why" },
 	{ .noun = "disk", .verb = "show", .params = name_params, .run = run_show,
 	  .help = "Show all about one disk" },
-	{ .noun = "disk", .verb = "set", .params = set_params, .run = run_set,
+	{ .noun = "disk", .verb = "set", .params = set_params, .run = disk_ctl_set,
 	  .help = "Change a disk while it runs" },
 	{ .noun = "disk", .verb = "resize", .params = resize_params, .run = run_resize,
 	  .help = "Change a disk's size; its guests see it" },

@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "control/rpc.h"
-#include "disk/poller_ctl.h"
+#include "disk/place_ctl.h"
 
 struct entry *entry_new(json_t *conf)
 {
@@ -182,15 +182,13 @@ static int open_front(struct ctl *ctl, struct entry *e, const struct entry_conn 
 int entry_open(struct ctl *ctl, struct entry *e, const struct entry_conn *conn,
 	       struct ctl_error *err)
 {
-	unsigned n = (unsigned)ctl_u64(e->conf, "pollers");
-	int code = poller_ctl_take(n, e->poller, err);
+	int code = place_choose(e, e->conf, e->is_new, e->poller, &e->npoller, err);
 
 	if (code)
 		return code;
-	e->npoller = n;
 	code = open_media(ctl, e, err);
 	if (code)
-		goto give_back;
+		goto no_pollers;
 	code = open_functions(ctl, e, err);
 	if (code)
 		goto close_media;
@@ -205,14 +203,13 @@ int entry_open(struct ctl *ctl, struct entry *e, const struct entry_conn *conn,
 	disk_close(e->disk); /* with its medium and functions */
 	e->disk = NULL;
 	e->nfunction = 0;
-	goto give_back;
+	goto no_pollers;
 close_functions:
 	close_functions(e);
 close_media:
 	e->media->ops->close(e->media);
-give_back:
+no_pollers:
 	e->media = NULL;
-	poller_ctl_give_back(e->poller, e->npoller);
 	e->npoller = 0;
 	return code;
 }
@@ -265,7 +262,6 @@ void entry_close(struct entry *e)
 		return;
 	e->front->ops->close(e->front);
 	disk_close(e->disk);
-	poller_ctl_give_back(e->poller, e->npoller);
 	e->disk = NULL;
 	e->front = NULL;
 	e->media = NULL;

@@ -33,7 +33,7 @@ struct entry {
 	const struct function_kind *function_kind[CHAIN_MAX];
 	struct function *function[CHAIN_MAX]; /* the disk's */
 	unsigned nfunction, npoller;
-	struct poller *poller[FRONT_QUEUES_MAX];
+	struct poller *poller[FRONT_QUEUES_MAX]; /* queue i is on poller[i % npoller] */
 };
 
 /* What a disk is served by that does not listen. */
@@ -66,6 +66,10 @@ void entry_forget(struct ctl *ctl, const struct entry *e);
 /* "size: ..." of disk_error as an error of the command. Return: -EINVAL. */
 int entry_disk_fail(const struct disk_error *why, struct ctl_error *err);
 
+/* All disks, through their node. */
+struct list *entry_all(void);
+/* The open disk of a command. Return: 0; -ENOENT, -EBUSY or -ENODEV with @err. */
+int entry_get_open(const char *name, struct entry **ret_entry, struct ctl_error *err);
 const char *entry_name(const struct entry *e);
 enum poll_mode entry_mode(const json_t *conf);
 

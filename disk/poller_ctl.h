@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The pollers of this process: where they may run, which of them a new disk gets,
- * and the commands `poller list` and `poller set`. Control thread only.
+ * The pollers of this process: where they may run, which of them a disk gets, and
+ * the commands `poller list`, `set`, `add` and `remove`. Control thread only.
  */
 #pragma once
 
@@ -22,10 +22,17 @@ void poller_ctl_look(void);
 int poller_ctl_start(struct ctl *ctl, unsigned n, const char *cpus, struct ctl_error *err);
 void poller_ctl_stop(void); /* no queue is left */
 
-/* The @n pollers with the fewest disks, which are counted as given until poller_ctl_give_back().
- * Return: 0; -ERANGE with @err: there are not so many. */
-int poller_ctl_take(unsigned n, struct poller **ret_pollers, struct ctl_error *err);
-void poller_ctl_give_back(struct poller *const *pollers, unsigned n);
+/* @n pollers, of @have as many as there are and then those with the fewest disks; none that is being
+ * removed. Return: how many of them are in @ret_pollers; fewer than @n: there are no more. */
+unsigned poller_ctl_choose(unsigned n, struct poller *const *have, unsigned nhave,
+			   struct poller **ret_pollers);
+/* The one with the fewest disks that is not among @but. Return: NULL: none is left. */
+struct poller *poller_ctl_least_used(struct poller *const *but, unsigned n);
+/* Return: NULL with @err (not_found) naming @param. */
+struct poller *poller_ctl_find(const char *name, const char *param, struct ctl_error *err);
+
+unsigned poller_ctl_count(void);
+struct poller *poller_ctl_at(unsigned i); /* the @i-th, below that */
 
 /* What `poller list` answers: a new reference. */
 json_t *poller_ctl_list(void);

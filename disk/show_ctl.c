@@ -126,13 +126,23 @@ static json_t *show_io(const struct lane_stats *s)
 	return all;
 }
 
+/* Whether the poller of queue @i is not one of an earlier queue's, too. */
+static bool is_first(const struct entry *e, unsigned i)
+{
+	for (unsigned k = 0; k < i; k++)
+		if (e->poller[k] == e->poller[i])
+			return false;
+	return true;
+}
+
 static void add_all(const struct entry *e, const struct disk_stats *st, const struct front_info *f,
 		    json_t *o)
 {
 	json_t *pollers = json_array();
 
 	for (unsigned i = 0; i < e->npoller; i++)
-		json_array_append_new(pollers, json_string(e->poller[i]->name));
+		if (is_first(e, i))
+			json_array_append_new(pollers, json_string(e->poller[i]->name));
 	json_object_set_new(o, "pollers", pollers);
 	json_object_set_new(o, "serial", json_string(disk_serial(e->disk)));
 	json_object_set_new(o, "blk_b", num(disk_blk_b(e->disk)));
