@@ -2,7 +2,7 @@
 /*
  * `load`: the polled client on a vhost-user-blk socket.
  *   socket= cpu= bs= depth= read=PERCENT seq=0|1 ms= warm= pace=NS range= packed=0|1 direct=0|1
- *   event_idx=0|1 queues= interrupts=0|1 verify=0|1|2 requests=
+ *   event_idx=0|1 queues= interrupts=0|1 verify=0|1|2 requests= inflight=0|1 log=0|1
  */
 #include <stdio.h>
 
@@ -20,6 +20,8 @@ int tool_load(char **args)
 			.no_indirect = arg_num(args, "direct", 0),
 			.no_event_idx = !arg_num(args, "event_idx", 1),
 			.hugepages = arg_num(args, "hugepages", 0),
+			.no_inflight = !arg_num(args, "inflight", 1),
+			.log = arg_num(args, "log", 0),
 		},
 		.load = {
 			.read_pct = (unsigned)arg_num(args, "read", 100),

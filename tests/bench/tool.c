@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/parse.h"
-
 static const struct {
 	const char *name;
 	int (*run)(char **args);
@@ -15,35 +13,13 @@ static const struct {
 	{ "rtt", tool_rtt },   { "copy", tool_copy }, { "ring", tool_ring },
 	{ "uring", tool_uring }, { "load", tool_load }, { "idle", tool_idle },
 	{ "start", tool_start }, { "step", tool_step },
-	{ "wake", tool_wake },
+	{ "wake", tool_wake }, { "noisy", tool_noisy },
 };
 
 void die(const char *what, int err)
 {
 	fprintf(stderr, "bench: %s: %s\n", what, err ? strerror(err < 0 ? -err : err) : "failed");
 	exit(1);
-}
-
-const char *arg_text(char **args, const char *key, const char *otherwise)
-{
-	size_t n = strlen(key);
-
-	for (; *args; args++)
-		if (!strncmp(*args, key, n) && (*args)[n] == '=')
-			return *args + n + 1;
-	return otherwise;
-}
-
-uint64_t arg_num(char **args, const char *key, uint64_t otherwise)
-{
-	const char *text = arg_text(args, key, NULL);
-	uint64_t v;
-
-	if (!text)
-		return otherwise;
-	if (parse_u64(text, &v) && parse_size(text, &v))
-		die(key, EINVAL);
-	return v;
 }
 
 void pin_thread(unsigned cpu)
@@ -79,7 +55,7 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; argc > 1 && i < ARRAY_SIZE(commands); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run(argv + 2);
-	fprintf(stderr, "usage: bench-tool rtt|copy|ring|uring|load|idle|start|step|wake "
+	fprintf(stderr, "usage: bench-tool rtt|copy|ring|uring|load|idle|start|step|wake|noisy "
 			"[key=value ...]\n");
 	return 2;
 }

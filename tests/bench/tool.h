@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "base/base.h"
+#include "tests/bench/args.h"
 
 /* Subcommands, each in its file. Return: exit status. */
 int tool_rtt(char **args); /* cache-line round trip between two cores */
@@ -16,11 +16,8 @@ int tool_load(char **args); /* the polled client on a socket */
 int tool_idle(char **args); /* many connected disks that have done I/O and then rest */
 int tool_step(char **args); /* instructions a request, by stepping a thread of the target */
 int tool_wake(char **args); /* from a kick to a thread that slept */
+int tool_noisy(char **args); /* a quiet disk's latency beside a noisy one */
 int tool_start(char **args); /* from exec to an accepting socket */
-
-/* The value of @key in @args, or @otherwise; a number that cannot be read ends the program. */
-const char *arg_text(char **args, const char *key, const char *otherwise);
-uint64_t arg_num(char **args, const char *key, uint64_t otherwise); /* also sizes: 4K, 512M */
 
 /* Pins the calling thread to @cpu, or ends the program. */
 void pin_thread(unsigned cpu);

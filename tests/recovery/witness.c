@@ -28,6 +28,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/parse.h"
+#include "tests/bench/args.h"
 #include "tests/recovery/disk.h"
 
 #define DISKS_MAX 256
@@ -45,30 +46,6 @@ struct witness {
 	char line[1024];
 	size_t line_b;
 };
-
-static const char *arg_text(char **args, const char *key, const char *otherwise)
-{
-	size_t n = strlen(key);
-
-	for (; *args; args++)
-		if (!strncmp(*args, key, n) && (*args)[n] == '=')
-			return *args + n + 1;
-	return otherwise;
-}
-
-static uint64_t arg_num(char **args, const char *key, uint64_t otherwise)
-{
-	const char *text = arg_text(args, key, NULL);
-	uint64_t v;
-
-	if (!text)
-		return otherwise;
-	if (parse_u64(text, &v) && parse_size(text, &v)) {
-		fprintf(stderr, "witness: %s=%s is no number\n", key, text);
-		exit(2);
-	}
-	return v;
-}
 
 static void answer_error(const char *what, int err)
 {
