@@ -5,6 +5,7 @@ help:
 	@echo 'make run     boot a small Linux guest on a Postern disk and compare (see demo/README.md)'
 	@echo 'make check   every test; the last line counts them'
 	@echo 'make bench   measure; writes docs/benchmarks.md and bench.json'
+	@echo 'make bench-recovery  how long guests wait when the worker dies; writes docs/recovery-benchmarks.md'
 	@echo 'make soak    the fuzzers and the guest tests for hours'
 	@echo 'make fuzz    the fuzzers for minutes'
 	@echo 'make mutate  break each rule in turn; a test has to notice'
@@ -22,6 +23,10 @@ check:
 bench:
 	@setup/install run bench
 	@tests/bench/run
+
+bench-recovery:
+	@setup/install run check bench
+	@tests/recovery/bench
 
 soak:
 	@setup/install run check
@@ -42,4 +47,4 @@ coverage:
 clean:
 	rm -rf build build-*
 
-.PHONY: help run check bench soak fuzz mutate coverage clean
+.PHONY: help run check bench bench-recovery soak fuzz mutate coverage clean

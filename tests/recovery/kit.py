@@ -83,7 +83,10 @@ class Witness:
 	def __exit__(self, kind, *_):
 		if kind:
 			self.process.kill()
-		self.process.stdin.close()
+		try:
+			self.process.stdin.close()
+		except BrokenPipeError:
+			pass  # it has ended by itself
 		self.process.stdout.close()
 		self.process.wait()
 

@@ -41,8 +41,8 @@ class Said:
 class Daemon:
 	"""Use as a context manager: leaving it ends every process and removes the directory."""
 
-	def __init__(self):
-		self.dir = tempfile.mkdtemp(prefix="pt-", dir="/tmp")
+	def __init__(self, place="/tmp"):
+		self.dir = tempfile.mkdtemp(prefix="pt-", dir=place)
 		self.control = self.path("c.sock")
 		self.process = None
 		self.log = open(self.path("log"), "ab")
