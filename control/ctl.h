@@ -119,6 +119,19 @@ bool ctl_bool(const json_t *params, const char *key);
 /* The tables as one JSON object: what `posternd --print-schema` prints. Return: new reference. */
 json_t *ctl_schema(const struct ctl_tables *tables, const char *version);
 
+struct ctl_spawn {
+	const char *name, *run; /* the program's name, and it with its arguments */
+	bool adopt;		/* one that runs since before a restart, or none */
+	uint32_t memory_mib;
+	const char *cpus; /* NULL: anywhere */
+	const int *files; /* the caller's */
+	unsigned nfile;
+	/* out */
+	pid_t pid;
+	uint32_t jail; /* what holds it, in the keeper's bits */
+	int sock, pidfd;
+};
+
 /* Who opens things for a process that may not. The worker puts the keeper behind it; the default
  * opens directly, which is what tests use, or they bring their own. */
 struct ctl_opener {
@@ -127,6 +140,9 @@ struct ctl_opener {
 	int (*listen)(void *arg, const char *path, mode_t mode, const char *group);
 	int (*unlisten)(void *arg, const char *path);
 	int (*unmake)(void *arg);
+	/* Return: 0; -ENOENT: no such program, or none to adopt; -errno. NULL: nobody starts any. */
+	int (*spawn)(void *arg, struct ctl_spawn *s);
+	int (*kill)(void *arg, pid_t pid);
 	struct keep *keep; /* what outlives the process; NULL: nothing does */
 };
 
@@ -144,6 +160,10 @@ int ctl_open_path(const char *path, int flags, const char *param, struct ctl_err
 /* Removes the file that ctl_open_path() has made last with O_CREAT | O_EXCL, if any: the command that
  * it was for has failed. Does nothing once a state has been saved since. */
 void ctl_unmake(void);
+
+/* Starts a program, or adopts one; as ctl_opener.spawn. Return: 0; -ENOSYS; -errno. */
+int ctl_spawn(struct ctl_spawn *s);
+void ctl_kill(pid_t pid);
 
 /* A listening Unix stream socket. @group may be NULL. Error ids: socket_in_use, path_too_long,
  * denied, no_group, listen_failed. ctl_unlisten() takes its file away and closes the keeper's copy;

@@ -95,6 +95,17 @@ int ctl_open_path(const char *path, int flags, const char *param, struct ctl_err
 	}
 }
 
+int ctl_spawn(struct ctl_spawn *s)
+{
+	return opener->spawn ? opener->spawn(opener->arg, s) : -ENOSYS;
+}
+
+void ctl_kill(pid_t pid)
+{
+	if (opener->kill)
+		opener->kill(opener->arg, pid);
+}
+
 int ctl_listen(const char *path, mode_t mode, const char *group, const char *param,
 	       struct ctl_error *err)
 {

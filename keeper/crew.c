@@ -196,8 +196,9 @@ void crew_reap(struct keeper *k)
 {
 	int status;
 
-	/* those that hold the memory of dead ones are children, too */
+	/* those that hold the memory of dead ones are children, too, and so are programs */
 	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+		programs_reaped(&k->office.programs, pid);
 		list_for_each(it, tmp, &k->workers) {
 			struct worker *w = list_entry(it, struct worker, node);
 

@@ -63,8 +63,9 @@ union word {
 	struct keeper_request req;
 };
 
-/* Return: 0: it is an answer to send; -EPROTO: no worker asks for that. */
-static int serve(struct worker *w, const struct keeper_request *req, int fd)
+/* Carries out @req, which came with @nfd descriptors (borrowed), and answers.
+ * Return: 0; -EPROTO: no worker asks for that. */
+static int serve(struct worker *w, const struct keeper_request *req, const int *fds, unsigned nfd)
 {
 	struct keeper *k = w->keeper;
 	struct keeper_answer answer = { 0 };
@@ -73,7 +74,10 @@ static int serve(struct worker *w, const struct keeper_request *req, int fd)
 
 	if (w != k->now)
 		return -EPROTO;
-	answer.err = office_serve(&k->office, req, fd, &give, &give_close);
+	if (programs_concerns(req->op))
+		return programs_serve(&k->office.programs, req, fds, nfd, w->request.fd);
+	answer.err = nfd > 1 ? -EPROTO : office_serve(&k->office, req, nfd ? fds[0] : -1, &give,
+						      &give_close);
 	if (answer.err == -EPROTO)
 		return -EPROTO;
 	if (req->op == KEEPER_TAKEN)
@@ -92,12 +96,11 @@ static int serve(struct worker *w, const struct keeper_request *req, int fd)
 void request_ready(struct loop_watch *watch, uint32_t events)
 {
 	struct worker *w = container_of(watch, struct worker, request);
-	struct keeper_answer no_room = { -EMFILE };
+	struct keeper_answer no_room = { .err = -EMFILE };
 	union word word;
 	unsigned nfd = 0;
-	int got = -1, err = -EPROTO;
-	ssize_t n = fd_recv(watch->fd, &word, sizeof(word), &got, 1, &nfd);
-	CLEANUP(fd_cleanup) int fd = nfd ? got : -1;
+	int fds[KEEPER_FILES_MAX], err = -EPROTO;
+	ssize_t n = fd_recv(watch->fd, &word, sizeof(word), fds, ARRAY_SIZE(fds), &nfd);
 
 	if (n == -EAGAIN)
 		return;
@@ -113,10 +116,12 @@ void request_ready(struct loop_watch *watch, uint32_t events)
 		w->intro = word.intro;
 		w->intro.version[sizeof(w->intro.version) - 1] = '\0';
 		crew_met(w);
-		return;
+		err = 0;
+	} else if (n == sizeof(word.req) && w->intro.op) {
+		err = serve(w, &word.req, fds, nfd);
 	}
-	if (n == sizeof(word.req) && w->intro.op)
-		err = serve(w, &word.req, fd);
+	while (nfd)
+		fd_close(fds[--nfd]);
 	if (err) {
 		log_error(NULL, "worker %d asked for what no worker asks for: killed", w->pid);
 		kill(w->pid, SIGKILL);
@@ -245,6 +250,7 @@ int keeper_run(const struct keeper_config *cfg)
 	int err = loop_init(&k.loop);
 
 	list_init(&k.office.sockets);
+	programs_init(&k.office.programs);
 	list_init(&k.workers);
 	if (!err)
 		err = watch_signals(&k);

@@ -156,6 +156,45 @@ int link_taken(struct link *l)
 	return ask_op(l, KEEPER_TAKEN);
 }
 
+int link_spawn(struct link *l, bool adopt, const char *name, const char *run, uint32_t memory_mib,
+	       const char *cpus, const int *files, unsigned nfile, struct link_program *ret)
+{
+	struct keeper_request req = { .op = adopt ? KEEPER_ADOPT : KEEPER_SPAWN,
+				      .memory_mib = memory_mib };
+	struct keeper_answer answer;
+	int fds[2];
+	unsigned nfd = 0;
+
+	if (strlen(run) >= sizeof(req.path) || strlen(name) >= sizeof(req.group) ||
+	    (cpus && strlen(cpus) >= sizeof(req.cpus)))
+		return -ENAMETOOLONG;
+	memcpy(req.path, run, strlen(run) + 1);
+	memcpy(req.group, name, strlen(name) + 1);
+	if (cpus)
+		memcpy(req.cpus, cpus, strlen(cpus) + 1);
+	pthread_mutex_lock(&l->lock);
+	ssize_t n = fd_send(l->request_fd, &req, sizeof(req), files, nfile);
+	if (!n)
+		n = fd_recv(l->request_fd, &answer, sizeof(answer), fds, 2, &nfd);
+	pthread_mutex_unlock(&l->lock);
+	if (n == sizeof(answer) && !answer.err && nfd == 2) {
+		*ret = (struct link_program){ answer.pid, answer.jail, fds[0], fds[1] };
+		return 0;
+	}
+	while (nfd)
+		fd_close(fds[--nfd]);
+	if (n < 0)
+		return (int)n;
+	return n == sizeof(answer) && answer.err ? answer.err : -EPIPE;
+}
+
+int link_kill(struct link *l, int32_t pid)
+{
+	struct keeper_request req = { .op = KEEPER_KILL, .flags = (uint32_t)pid };
+
+	return ask(l, &req, -1, NULL);
+}
+
 int link_save(struct link *l, const char *text, size_t len_b)
 {
 	struct keeper_request req = { .op = KEEPER_SAVE };

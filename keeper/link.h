@@ -47,6 +47,19 @@ int link_recall(struct link *l, unsigned n);
 unsigned link_forget_others(struct link *l, const char *top,
 			    bool (*knows)(void *arg, const char *name), void *arg);
 
+/* A program that the keeper has started for us. */
+struct link_program {
+	int32_t pid;
+	uint32_t jail; /* 1 << enum keeper_jail */
+	int sock, pidfd;
+};
+
+/* Starts @run, a program and its arguments, as @name's, or finds one that runs since an earlier worker
+ * (@adopt). @files stay the caller's. Return: 0; -ENOENT; -errno. */
+int link_spawn(struct link *l, bool adopt, const char *name, const char *run, uint32_t memory_mib,
+	       const char *cpus, const int *files, unsigned nfile, struct link_program *ret);
+int link_kill(struct link *l, int32_t pid);
+
 /* Takes the next event; *ret_fd is its descriptor or -1. May block.
  * Return: 0; -EPIPE when the keeper has gone; -errno. */
 int link_event(struct link *l, struct keeper_event *ret, int *ret_fd);

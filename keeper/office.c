@@ -298,12 +298,14 @@ int office_serve(struct office *o, const struct keeper_request *req, int fd, int
 
 void office_unclaim(struct office *o)
 {
+	programs_unclaim(&o->programs);
 	list_for_each(it, tmp, &o->sockets)
 		list_entry(it, struct kept_socket, node)->claimed = false;
 }
 
 void office_sweep(struct office *o)
 {
+	programs_sweep(&o->programs);
 	list_for_each(it, tmp, &o->sockets) {
 		struct kept_socket *s = list_entry(it, struct kept_socket, node);
 
@@ -316,5 +318,6 @@ void office_fini(struct office *o)
 {
 	office_unclaim(o);
 	office_sweep(o);
+	programs_fini(&o->programs);
 	kept_fini(&o->kept);
 }

@@ -7,6 +7,7 @@
 #include "keeper/death.h"
 #include "keeper/keeper.h"
 #include "keeper/kept.h"
+#include "keeper/programs.h"
 #include "keeper/proto.h"
 
 /* The state directory: state.json, and a lock that one keeper holds. */
@@ -29,6 +30,7 @@ struct office {
 	char made[KEEPER_PATH_MAX];
 	struct own_file made_file;
 	struct kept kept;
+	struct programs programs;
 };
 
 struct keeper;

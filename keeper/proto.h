@@ -11,6 +11,8 @@
 
 #define KEEPER_PATH_MAX 4096 /* with its NUL */
 #define KEEPER_GROUP_MAX 64
+#define KEEPER_CPUS_MAX 64
+#define KEEPER_FILES_MAX 8 /* descriptors with a request */
 #define KEEPER_STATE_MAX_B (16 * MIB)
 #define KEEPER_KEPT_BATCH 253 /* the most that one message carries: the kernel's SCM_MAX_FD */
 
@@ -41,6 +43,10 @@ enum keeper_op {
 	KEEPER_DROP,	 /* path, and all that lies below it */
 	KEEPER_GET,	 /* path -> a descriptor */
 	KEEPER_LIST,	 /* what is kept, from the one numbered flags on -> a struct keeper_list */
+	KEEPER_SPAWN,	 /* start path, a program and its arguments, in a jail, as group's; the
+			  * descriptors that come with it are the program's -> its socket, a pidfd */
+	KEEPER_ADOPT,	 /* the same, of one that runs since an earlier worker */
+	KEEPER_KILL,	 /* the program of process flags, by SIGKILL */
 };
 
 struct keeper_request {
@@ -49,11 +55,26 @@ struct keeper_request {
 	uint32_t mode;
 	char group[KEEPER_GROUP_MAX]; /* empty: none */
 	char path[KEEPER_PATH_MAX];
+	/* SPAWN */
+	uint32_t memory_mib;
+	char cpus[KEEPER_CPUS_MAX]; /* where it may run; empty: where we may */
 };
 
 /* Every request has one answer, in order; a descriptor comes with it where one was asked for. */
 struct keeper_answer {
 	int32_t err; /* 0 or -errno */
+	int32_t pid; /* SPAWN, ADOPT */
+	uint32_t jail; /* SPAWN, ADOPT: 1 << enum keeper_jail of those that hold */
+};
+
+/* What keeps a program from the rest of the host. */
+enum keeper_jail {
+	KEEPER_JAIL_PRIVS,   /* no capability, and no way to get one */
+	KEEPER_JAIL_FILES,   /* no file but its own program and libraries, to be read */
+	KEEPER_JAIL_CALLS,   /* no system call that makes sockets, processes, threads or rings */
+	KEEPER_JAIL_NETWORK, /* a network name space without any */
+	KEEPER_JAIL_MEMORY,
+	KEEPER_JAILS,
 };
 
 /* The answer to LIST, as long as it has keys, with a descriptor for each. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keeper/sandbox.h"
 
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,7 +20,7 @@ static void say(char text[64], int err, const char *on)
 		snprintf(text, 64, "%s", on);
 }
 
-static int drop_capabilities(void)
+int sandbox_drop_capabilities(void)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct none[2] = { 0 };
@@ -49,7 +50,7 @@ static struct landlock_attr landlock_all(int abi)
 	};
 }
 
-static int enter_landlock(int *ret_abi)
+int sandbox_ruleset(int *ret_abi)
 {
 	/* 444..446 on every architecture that postern runs on; glibc 2.36 has no wrappers */
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, 1 /* version */);
@@ -58,12 +59,38 @@ static int enter_landlock(int *ret_abi)
 		return -errno;
 	struct landlock_attr attr = landlock_all((int)abi);
 	size_t len = abi >= 6 ? 24 : abi >= 4 ? 16 : 8;
-	CLEANUP(fd_cleanup) int fd = (int)syscall(SYS_landlock_create_ruleset, &attr, len, 0);
+	int fd = (int)syscall(SYS_landlock_create_ruleset, &attr, len, 0);
 
-	if (fd < 0 || syscall(SYS_landlock_restrict_self, fd, 0))
-		return -errno;
 	*ret_abi = (int)abi;
-	return 0;
+	return fd < 0 ? -errno : fd;
+}
+
+/* The kernel's struct landlock_path_beneath_attr. */
+struct landlock_path {
+	uint64_t access;
+	int32_t fd;
+} __attribute__((packed));
+
+int sandbox_allow_below(int ruleset, const char *path, uint64_t access)
+{
+	CLEANUP(fd_cleanup) int fd = open(path, O_PATH | O_CLOEXEC);
+	struct landlock_path rule = { access, fd };
+
+	if (fd < 0)
+		return -errno;
+	return syscall(SYS_landlock_add_rule, ruleset, 1 /* path beneath */, &rule, 0) ? -errno : 0;
+}
+
+int sandbox_restrict(int ruleset)
+{
+	return syscall(SYS_landlock_restrict_self, ruleset, 0) ? -errno : 0;
+}
+
+static int enter_landlock(int *ret_abi)
+{
+	CLEANUP(fd_cleanup) int fd = sandbox_ruleset(ret_abi);
+
+	return fd < 0 ? fd : sandbox_restrict(fd);
 }
 
 void sandbox_enter(struct sandbox_report *ret)
@@ -72,7 +99,7 @@ void sandbox_enter(struct sandbox_report *ret)
 	int abi = 0, err;
 
 	say(ret->no_new_privs, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? -errno : 0, "on");
-	say(ret->capabilities, drop_capabilities(), "on: none left");
+	say(ret->capabilities, sandbox_drop_capabilities(), "on: none left");
 	err = enter_landlock(&abi);
 	snprintf(on, sizeof(on), "on: no files (ABI %d)", abi);
 	say(ret->landlock, err, on);

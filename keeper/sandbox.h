@@ -18,3 +18,13 @@ struct sandbox_report {
 /* Context: before any other thread is started, which then inherits it all. The process can open
  * no path, make no socket and run no program afterwards. */
 void sandbox_enter(struct sandbox_report *ret);
+
+/* Its pieces, for other processes than the worker. Return: 0; -errno. */
+int sandbox_drop_capabilities(void);
+/* A ruleset that refuses all that there is to refuse. Return: a descriptor; -errno. */
+int sandbox_ruleset(int *ret_abi);
+int sandbox_allow_below(int ruleset, const char *path, uint64_t access);
+int sandbox_restrict(int ruleset);
+/* LANDLOCK_ACCESS_FS_* */
+#define SANDBOX_EXECUTE (1u << 0)
+#define SANDBOX_READ (1u << 2)
