@@ -11,6 +11,7 @@
 #include "function/error/error_ctl.h"
 #include "function/limit/limit_ctl.h"
 #include "function/log/log_ctl.h"
+#include "function/remote/remote_ctl.h"
 #include "media/file/file_ctl.h"
 #include "media/null/null_ctl.h"
 #include "media/ram/ram_ctl.h"
@@ -27,6 +28,7 @@ static const struct ctl_kind *const functions[] = {
 	&log_function_kind.ctl,
 	&delay_function_kind.ctl,
 	&error_function_kind.ctl,
+	&remote_function_kind.ctl,
 	NULL,
 };
 
@@ -47,6 +49,7 @@ static const struct ctl_cmd *const commands[] = {
 	queue_cmds,
 	poller_cmds,
 	balance_cmds,
+	remote_cmds,
 	status_cmds,
 	NULL,
 };

@@ -20,6 +20,7 @@
 #include "disk/balance_ctl.h"
 #include "disk/disk_ctl.h"
 #include "disk/poller_ctl.h"
+#include "function/remote/remote_ctl.h"
 #include "guest/fault.h"
 #include "keeper/hold.h"
 #include "keeper/link.h"
@@ -65,6 +66,26 @@ static int ask_unlisten(void *arg, const char *path)
 static int ask_unmake(void *arg)
 {
 	return link_unmake(arg);
+}
+
+static int ask_spawn(void *arg, struct ctl_spawn *s)
+{
+	struct link_program p;
+	int err = link_spawn(arg, s->adopt, s->name, s->run, s->memory_mib, s->cpus, s->files,
+			     s->nfile, &p);
+
+	if (err)
+		return err;
+	s->pid = p.pid;
+	s->jail = p.jail;
+	s->sock = p.sock;
+	s->pidfd = p.pidfd;
+	return 0;
+}
+
+static int ask_kill(void *arg, pid_t pid)
+{
+	return link_kill(arg, pid);
 }
 
 static int ask_save(void *arg, const char *text, size_t len_b)
@@ -218,6 +239,7 @@ static int start_disks(struct worker *w)
 	}
 	if (dir)
 		disk_ctl_set_socket_dir(dirname(dir));
+	remote_ctl_restore(w->ctl, &w->loop);
 	if (w->opt->blk_file)
 		return serve_file(w, &err);
 	plan_retry(w, disk_ctl_restore(w->ctl));
@@ -230,7 +252,9 @@ static int prepare(struct worker *w)
 	static struct ctl_opener opener = { .open = ask_open,
 					    .listen = ask_listen,
 					    .unlisten = ask_unlisten,
-					    .unmake = ask_unmake };
+					    .unmake = ask_unmake,
+					    .spawn = ask_spawn,
+					    .kill = ask_kill };
 	int err = link_init(&w->link, w->opt->worker_link);
 
 	if (err)
@@ -267,6 +291,7 @@ static void tear_down(struct worker *w, int status)
 	/* what a stalled medium still uses is nothing to wait for; the kernel takes it away */
 	if (!disk_ctl_close_all(CLOSE_GRACE_NS))
 		_exit(status);
+	remote_ctl_close_all();
 	poller_ctl_stop();
 	ctl_free(w->ctl);
 	state_free(w->state);

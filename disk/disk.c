@@ -318,12 +318,6 @@ static int lane_open(struct disk *d, struct poller *p, struct disk_lane **ret_la
 		free(l);
 		return err;
 	}
-	for (unsigned i = 0; !err && i < d->nfunction; i++)
-		err = lane_add_function(&l->lane, d->function[i]);
-	if (err) {
-		lane_close(l);
-		return err;
-	}
 	l->lane.size_b = d->size_b;
 	l->lane.deadline_ticks = change_for(d, &l->lane).deadline_ticks;
 	l->lane.blk_mask = d->blk_b - 1;
@@ -333,6 +327,13 @@ static int lane_open(struct disk *d, struct poller *p, struct disk_lane **ret_la
 	l->lane.readonly = d->readonly;
 	l->lane.has_discard = d->caps.discard_gran_b;
 	l->lane.has_zeroes = d->caps.zeroes;
+	for (unsigned i = 0; !err && i < d->nfunction; i++)
+		err = lane_add_function(&l->lane, d->function[i]);
+	if (err) {
+		lane_stop(&l->lane);
+		lane_close(l);
+		return err;
+	}
 	poller_call(p, lane_attach, &l->lane);
 	*ret_lane = l;
 	return 0;

@@ -1,0 +1,512 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a lane of the remote function: made, given a program, losing it, given
+ * the next, and ended. What a program had when it was lost it may have half changed,
+ * so what goes to the next one is made anew: a write is copied from the guest again, a
+ * read is read again.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "function/remote/host.h"
+#include "function/remote/private.h"
+
+void remote_kick(struct remote_lane *l)
+{
+	struct fn_msg kick = { .magic = htole32(FN_MAGIC), .kind = htole16(FN_KICK) };
+
+	/* a socket's send can be told not to wait; an eventfd's write waits if whoever else holds
+	 * it wants it to. One that is full will wake the program anyway. */
+	send(l->kick_fd, &kick, 8, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+void remote_awake(struct remote_lane *l)
+{
+	uint64_t n;
+	struct iovec iov = { &n, sizeof(n) };
+
+	ring_wake(&l->ring);
+	/* the program has this one too: whether reading it waits is not ours to say */
+	(void)!preadv2(l->wake_fd, &iov, 1, -1, RWF_NOWAIT);
+}
+
+static void set_masks(struct remote_lane *l, const struct channel *c)
+{
+	unsigned reads = 1u << REQ_READ;
+
+	l->down = (uint8_t)c->down;
+	l->up = l->mode == FN_SERVE ? 0 : (uint8_t)c->up;
+	l->with_data = (uint8_t)c->with_data;
+	/* a read that is seen on its way up is read into a buffer */
+	l->takes = (uint8_t)(l->down | (l->up & l->with_data & reads));
+}
+
+/* Whether the request of @s must be read again: the program may have changed what was read. */
+static bool is_spoilt_read(const struct slot *s)
+{
+	return s->up && s->seen && s->was_seg && s->r->op == REQ_READ;
+}
+
+static void go_below(struct slot *s, uint8_t step)
+{
+	s->place = SLOT_BELOW;
+	s->r->flags &= (uint8_t)~REQ_F_UP;
+	s->r->step = step;
+	chain_resume(s->r);
+}
+
+static void renew(struct remote_lane *l, struct slot *s)
+{
+	if (s->seen && s->was_seg && s->r->op == REQ_WRITE)
+		remote_fill(l, s);
+}
+
+static void end_slot(struct remote_lane *l, struct slot *s)
+{
+	struct req *r = s->r;
+
+	if (!remote_finish(l, s))
+		return;
+	r->flags |= REQ_F_UP;
+	chain_resume(r);
+}
+
+/* On without the program. */
+static void bypass(struct remote_lane *l, struct slot *s)
+{
+	struct req *r = s->r;
+
+	stat_add(&l->stats.bypassed, 1);
+	if (is_spoilt_read(s) || (!s->up && s->was_seg)) {
+		if (!s->up)
+			renew(l, s);
+		go_below(s, l->step);
+	} else if (s->up) {
+		end_slot(l, s);
+	} else {
+		remote_free_slot(l, s);
+		chain_resume(r);
+	}
+}
+
+static void fail(struct remote_lane *l, struct slot *s)
+{
+	stat_add(&l->stats.failed, 1);
+	s->r->status = REQ_IOERR;
+	end_slot(l, s);
+}
+
+static void resend(struct remote_lane *l, struct slot *s)
+{
+	struct req *r = s->r;
+
+	if (s->seen)
+		stat_add(&l->stats.replayed, 1);
+	if (is_spoilt_read(s)) {
+		go_below(s, l->step);
+	} else if (s->up) {
+		if (l->up & 1u << r->op)
+			remote_send(l, s, true);
+		else
+			end_slot(l, s);
+	} else if (!s->was_seg && !(l->down & 1u << r->op)) {
+		remote_free_slot(l, s);
+		chain_resume(r);
+	} else {
+		if (!s->was_seg && r->op <= REQ_WRITE && l->with_data & 1u << r->op)
+			remote_attach(l, s);
+		else
+			renew(l, s);
+		remote_start(l, s);
+	}
+}
+
+static void each_slot(struct remote_lane *l, void (*fn)(struct remote_lane *l, struct slot *s))
+{
+	struct list now;
+
+	list_init(&now);
+	list_splice_tail(&now, &l->order);
+	for (struct list *n; (n = list_pop(&now));)
+		fn(l, list_entry(n, struct slot, order));
+}
+
+/* Lets go of those that wait for a slot, when none is to be had. */
+static void dismiss_waiting(struct remote_lane *l)
+{
+	for (struct list *n; (n = list_pop(&l->waiting));) {
+		struct req *r = list_entry(n, struct req, hold);
+
+		stat_add(l->door == DOOR_ERROR ? &l->stats.failed : &l->stats.bypassed, 1);
+		if (l->door == DOOR_ERROR) {
+			r->status = REQ_IOERR;
+			r->flags |= REQ_F_UP;
+		}
+		chain_resume(r);
+	}
+}
+
+void remote_judge_door(struct remote_lane *l)
+{
+	static const uint8_t without[] = { [REMOTE_PAUSE] = DOOR_HOLD,
+					   [REMOTE_BYPASS] = DOOR_BYPASS,
+					   [REMOTE_ERROR] = DOOR_ERROR };
+	int on_fail = __atomic_load_n(&l->remote->on_fail, __ATOMIC_RELAXED);
+
+	if (l->pending)
+		l->door = DOOR_HOLD;
+	else
+		l->door = l->ring.shared ? (uint8_t)DOOR_OPEN : without[on_fail];
+	if (l->door == DOOR_BYPASS)
+		each_slot(l, bypass);
+	if (l->door == DOOR_ERROR)
+		each_slot(l, fail);
+	if (l->door == DOOR_BYPASS || l->door == DOOR_ERROR)
+		dismiss_waiting(l);
+}
+
+/* What the program had is to be sent again; a copy that an observer had is not. */
+static void take_back(struct remote_lane *l, struct slot *s)
+{
+	if (s->place == SLOT_EVENT || s->place == SLOT_SENT) {
+		l->nsent--;
+		l->source.inflight--;
+	}
+	if (s->place == SLOT_EVENT) {
+		remote_free_slot(l, s);
+		return;
+	}
+	if (s->place == SLOT_SENT)
+		s->seen = true;
+	s->place = SLOT_QUEUED;
+	list_add_tail(&l->order, &s->order);
+}
+
+static void drop_token(struct remote_lane *l)
+{
+	if (l->own_io_token)
+		l->source.inflight--;
+	l->own_io_token = false;
+}
+
+void remote_lose(struct remote_lane *l, const char *fault)
+{
+	if (l->ring.shared) {
+		l->door = DOOR_HOLD;
+		l->ring = ring_on(NULL);
+		l->kick_fd = -1;
+		drop_token(l);
+		for (unsigned i = 0; i < FN_IO_MAX; i++)
+			l->io[i].orphan = true;
+		each_slot(l, take_back);
+		remote_judge_door(l);
+	}
+	if (!fault)
+		return;
+	/* release: control reads it after it was told */
+	__atomic_store_n(&l->fault, fault, __ATOMIC_RELEASE);
+	if (l->tell)
+		l->tell(l->tell_arg);
+}
+
+/* @c takes over. */
+static void join(struct remote_lane *l, const struct channel *c)
+{
+	struct handover *h = l->handover;
+
+	drop_token(l);
+	l->source.inflight--; /* that of remote_await() */
+	l->pending = NULL;
+	l->handover = NULL;
+	l->ring = ring_on(c->rings);
+	l->kick_fd = c->kick_fd;
+	set_masks(l, c);
+	l->own_io_token = c->own_io;
+	l->source.inflight += c->own_io;
+	l->progress_ticks = poller_tick(l->lane->poller);
+	remote_judge_door(l);
+	each_slot(l, resend);
+	remote_serve_waiting(l);
+	remote_look(l);
+	if (!h)
+		return;
+	__atomic_store_n(&l->stats.pause_ticks, l->progress_ticks - l->paused_ticks,
+			 __ATOMIC_RELAXED);
+	/* release: pairs with control's acquire; it then lets the old program go */
+	__atomic_add_fetch(&h->joined, 1, __ATOMIC_RELEASE);
+	if (l->tell)
+		l->tell(l->tell_arg);
+}
+
+void remote_proceed(struct remote_lane *l)
+{
+	struct handover *h = l->handover;
+
+	if (!l->pending || l->nio || (!h && l->ring.shared))
+		return;
+	if (h && !l->drained) {
+		if (l->nsent)
+			return;
+		l->drained = true;
+		/* release: what this lane has ended is ended for whoever sees the last one go */
+		__atomic_sub_fetch(&h->lanes, 1, __ATOMIC_RELEASE);
+	}
+	if (h && __atomic_load_n(&h->lanes, __ATOMIC_ACQUIRE))
+		return;
+	join(l, l->pending);
+}
+
+/* Waits for @c to be possible, polled. */
+static void remote_await(struct remote_lane *l, struct handover *h, const struct channel *c)
+{
+	if (!l->pending)
+		l->source.inflight++;
+	l->pending = c;
+	l->handover = h;
+	l->drained = false;
+	l->paused_ticks = poller_tick(l->lane->poller);
+	remote_judge_door(l);
+	remote_look(l);
+	remote_proceed(l);
+}
+
+void remote_gain(struct remote_lane *l, const struct channel *c)
+{
+	remote_await(l, NULL, c);
+}
+
+void remote_hand_over(struct remote_lane *l, struct handover *h, const struct channel *c)
+{
+	remote_await(l, h, c);
+}
+
+uint64_t remote_timer(void *state, uint64_t now_ns)
+{
+	struct remote_lane *l = state;
+	struct poller *p = l->lane->poller;
+
+	if (!l->nsent || !l->stall_ticks) {
+		l->timer_on = false;
+		return NEVER_NS;
+	}
+	const struct slot *s = list_first(&l->order, struct slot, order);
+	uint64_t since = max_u64(s->sent_ticks, l->progress_ticks);
+	uint64_t age = p->now_ticks > since ? p->now_ticks - since : 0;
+
+	/* one that waits for I/O of its own waits for the medium */
+	if (age < l->stall_ticks || l->nio)
+		return now_ns + clock_ticks_to_ns(p->scale, age < l->stall_ticks ?
+					l->stall_ticks - age : l->stall_ticks);
+	l->timer_on = false;
+	remote_lose(l, "it has answered nothing for too long");
+	return NEVER_NS;
+}
+
+static int make_buffers(struct remote_lane *l)
+{
+	l->bufs_fd = memfd_create("postern-function-buffers", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (l->bufs_fd < 0 || ftruncate(l->bufs_fd, FN_BUFS_B) ||
+	    fcntl(l->bufs_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return -errno;
+	void *at = mmap(NULL, FN_BUFS_B, PROT_READ | PROT_WRITE, MAP_SHARED, l->bufs_fd, 0);
+
+	if (at == MAP_FAILED)
+		return -errno;
+	l->bufs = at;
+	l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return l->wake_fd < 0 ? -errno : 0;
+}
+
+static void free_lane(struct remote_lane *l)
+{
+	if (l->bufs)
+		munmap(l->bufs, FN_BUFS_B);
+	fd_close(l->bufs_fd);
+	fd_close(l->wake_fd);
+	sem_destroy(&l->quiet);
+	free(l);
+}
+
+static void never_complete(struct req *const *reqs, unsigned n)
+{
+	assert(!"a request of the function's own turns round at its step");
+}
+
+static void init_lane(struct remote_lane *l, struct remote *f, struct lane *lane)
+{
+	l->source = (struct media_lane){ .ops = &remote_source_ops, .poller = lane->poller };
+	list_init(&l->source.busy);
+	l->lane = lane;
+	l->remote = f;
+	l->step = lane->nstep; /* the next to be added */
+	l->mode = (uint8_t)f->mode;
+	l->below_b = max_u64(lane->size_b, lane->media->media->caps.size_b);
+	l->bufs_fd = l->wake_fd = l->kick_fd = -1;
+	l->io_owner.complete = never_complete;
+	l->takes = (1u << REQ_OPS) - 1; /* until it is known what the program wants to see */
+	list_init(&l->order);
+	list_init(&l->waiting);
+	sem_init(&l->quiet, 0, 0);
+	/* the lowest on top */
+	for (unsigned i = 0; i < FN_SLOTS; i++)
+		l->free[i] = (uint16_t)(FN_SLOTS - 1 - i);
+	l->nfree = FN_SLOTS;
+	for (unsigned i = 0; i < FN_IO_MAX; i++)
+		l->io[i].next_free = (uint16_t)(i + 1);
+}
+
+struct reservation {
+	struct remote_lane *l;
+	int err;
+};
+
+static void reserve(void *arg)
+{
+	struct reservation *r = arg;
+
+	r->err = slab_reserve(&r->l->lane->poller->slab, FN_IO_MAX);
+	if (!r->err)
+		remote_judge_door(r->l);
+}
+
+int remote_lane_open(struct function *f, struct lane *lane, void **ret_state)
+{
+	struct remote *remote = container_of(f, struct remote, function);
+	struct remote_lane *l = aligned_alloc(CACHE_LINE, align_up(sizeof(*l), CACHE_LINE));
+
+	if (!l)
+		return -ENOMEM;
+	memset(l, 0, sizeof(*l));
+	init_lane(l, remote, lane);
+	struct reservation r = { l, make_buffers(l) };
+
+	if (!r.err)
+		poller_call(lane->poller, reserve, &r);
+	if (r.err) {
+		free_lane(l);
+		return r.err;
+	}
+	if (remote->host)
+		host_add_lane(remote->host, l);
+	*ret_state = l;
+	return 0;
+}
+
+static void stop(void *arg)
+{
+	struct remote_lane *l = arg;
+
+	l->stopping = true;
+	if (l->pending)
+		l->source.inflight--;
+	l->pending = NULL;
+	l->handover = NULL;
+	remote_lose(l, NULL);
+	if (!l->nio)
+		sem_post(&l->quiet);
+}
+
+void remote_lane_stop(void *state)
+{
+	struct remote_lane *l = state;
+
+	if (l->remote->host)
+		host_del_lane(l->remote->host, l);
+	poller_call(l->lane->poller, stop, l);
+	poller_wait(l->lane->poller, &l->quiet, NEVER_NS);
+}
+
+static void leave_poller(void *arg)
+{
+	struct remote_lane *l = arg;
+
+	assert(list_empty(&l->order) && list_empty(&l->waiting) && l->nfree == FN_SLOTS);
+	list_del_init(&l->source.busy);
+	slab_unreserve(&l->lane->poller->slab, FN_IO_MAX);
+}
+
+void remote_lane_close(void *state)
+{
+	struct remote_lane *l = state;
+
+	poller_call(l->lane->poller, leave_poller, l);
+	if (l->remote->host)
+		host_forget_lane(l->remote->host, l);
+	free_lane(l);
+}
+
+void remote_adjust(const struct function *f, struct media_caps *caps)
+{
+	const struct remote *remote = container_of(f, const struct remote, function);
+	if (remote->mode != FN_SERVE || !remote->host)
+		return;
+	uint32_t down = host_takes(remote->host);
+
+	/* what the program does not do cannot be done */
+	if (!(down & 1u << FN_DISCARD))
+		caps->discard_gran_b = 0;
+	caps->zeroes = caps->zeroes && down & 1u << FN_ZEROES;
+	caps->volatile_cache = down & 1u << FN_FLUSH;
+}
+
+void remote_close(struct function *f)
+{
+	struct remote *remote = container_of(f, struct remote, function);
+
+	if (remote->users)
+		--*remote->users;
+	free(remote);
+}
+
+int remote_open(const struct remote_conf *c, struct function **ret_function)
+{
+	struct remote *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return -ENOMEM;
+	f->function.ops = &remote_ops;
+	f->host = c->host;
+	f->mode = c->mode;
+	f->on_fail = c->on_fail;
+	f->users = c->users;
+	if (f->users)
+		++*f->users;
+	*ret_function = &f->function;
+	return 0;
+}
+
+static void judge_again(void *arg)
+{
+	remote_judge_door(arg);
+}
+
+static void ask_to_judge(struct remote_lane *l)
+{
+	poller_call(l->lane->poller, judge_again, l);
+}
+
+void remote_set(struct function *f, enum remote_fail on_fail)
+{
+	struct remote *remote = container_of(f, struct remote, function);
+
+	__atomic_store_n(&remote->on_fail, (int)on_fail, __ATOMIC_RELAXED);
+	if (remote->host)
+		host_each_lane(remote->host, remote, ask_to_judge);
+}
+
+struct host *remote_host(const struct function *f)
+{
+	return container_of(f, const struct remote, function)->host;
+}
+
+enum fn_mode remote_mode(const struct function *f)
+{
+	return container_of(f, const struct remote, function)->mode;
+}

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "function/remote/program.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+
+#define ALL_OPS ((1u << FN_OPS) - 1)
+
+static struct fn_msg msg_of(enum fn_msg_kind kind)
+{
+	return (struct fn_msg){ .magic = htole32(FN_MAGIC), .kind = htole16((uint16_t)kind),
+				.abi = htole16(FN_ABI_NEWEST),
+				.abi_oldest = htole16(FN_ABI_OLDEST) };
+}
+
+/* Never waits: a program that does not read what it is told is one that stalls. */
+static int say(const struct program *p, const struct fn_msg *m, const int *fds, unsigned nfd)
+{
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int) * 3)];
+	} c = { 0 };
+	struct iovec iov = { (void *)m, sizeof(*m) };
+	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (nfd) {
+		h.msg_control = c.room;
+		h.msg_controllen = CMSG_SPACE(sizeof(int) * nfd);
+		c.head = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+					   .cmsg_len = CMSG_LEN(sizeof(int) * nfd) };
+		memcpy(CMSG_DATA(&c.head), fds, sizeof(int) * nfd);
+	}
+	return sendmsg(p->process.sock, &h, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+void program_say(struct program *p, enum fn_msg_kind kind)
+{
+	struct fn_msg m = msg_of(kind);
+
+	say(p, &m, NULL, 0);
+}
+
+struct program *program_new(const struct host_process *process, void *spec)
+{
+	struct program *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->process = *process;
+	p->spec = spec;
+	p->born_ns = clock_ns();
+	program_say(p, FN_HELLO);
+	return p;
+}
+
+void program_free(struct program *p)
+{
+	if (!p)
+		return;
+	fd_close(p->process.sock);
+	fd_close(p->process.pidfd);
+	free(p);
+}
+
+static bool is_text(const char *text, size_t room)
+{
+	size_t n = strnlen(text, room);
+
+	for (size_t i = 0; i < n; i++)
+		if (text[i] < ' ' || text[i] > '~')
+			return false;
+	return n < room;
+}
+
+static const char *judge_ready(struct program *p, const struct fn_msg *m)
+{
+	uint16_t abi = le16toh(m->abi);
+
+	if (p->is_ready)
+		return "it says twice that it is ready";
+	if (abi < FN_ABI_OLDEST || abi > FN_ABI_NEWEST)
+		return "it speaks another version of the interface";
+	if ((le32toh(m->down) | le32toh(m->up) | le32toh(m->with_data)) & ~ALL_OPS ||
+	    le32toh(m->flags) & ~(uint32_t)FN_M_OWN_IO)
+		return "it asks for what this version does not have";
+	if (!is_text(m->name, FN_NAME_MAX) || !is_text(m->version, FN_VERSION_MAX))
+		return "its name or version is no text";
+	p->said = *m;
+	p->is_ready = true;
+	return NULL;
+}
+
+static const char *judge(struct program *p, const struct fn_msg *m, ssize_t n)
+{
+	if (n != sizeof(*m) || le32toh(m->magic) != FN_MAGIC)
+		return "its message makes no sense";
+	switch (le16toh(m->kind)) {
+	case FN_READY:
+		return judge_ready(p, m);
+	case FN_DISK_READY:
+		if (p->answered == __atomic_load_n(&p->asked, __ATOMIC_RELAXED))
+			return "it answers for a disk that it was not given";
+		p->answered++;
+		p->refused = m->status;
+		p->refused_id = le32toh(m->channel);
+		return NULL;
+	}
+	return "its message is of no kind";
+}
+
+bool program_read(struct program *p)
+{
+	bool changed = false;
+	struct fn_msg m;
+
+	while (!p->has_ended && !p->fault) {
+		ssize_t n = recv(p->process.sock, &m, sizeof(m), MSG_DONTWAIT | MSG_TRUNC);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			break;
+		changed = true;
+		if (n <= 0)
+			p->has_ended = true;
+		else
+			p->fault = judge(p, &m, n);
+	}
+	return changed;
+}
+
+static int fail(char *why, int code, const char *text)
+{
+	snprintf(why, HOST_WHY_MAX, "%s", text);
+	return code;
+}
+
+static int await(struct program *p, bool (*done)(const struct program *p), uint64_t until_ns,
+		 char *why)
+{
+	for (;;) {
+		program_read(p);
+		if (p->fault)
+			return fail(why, -EPROTO, p->fault);
+		if (p->has_ended)
+			return fail(why, -ECHILD, "it has ended");
+		if (done(p))
+			return 0;
+		uint64_t now_ns = clock_ns();
+		struct pollfd w = { .fd = p->process.sock, .events = POLLIN };
+
+		if (now_ns >= until_ns)
+			return fail(why, -ETIMEDOUT, "it does not answer");
+		poll(&w, 1, (int)((until_ns - now_ns) / NS_PER_MS) + 1);
+	}
+}
+
+static bool is_ready(const struct program *p)
+{
+	return p->is_ready;
+}
+
+static bool has_answered(const struct program *p)
+{
+	return p->answered == __atomic_load_n(&p->asked, __ATOMIC_RELAXED);
+}
+
+int program_await_ready(struct program *p, uint64_t until_ns, char *why)
+{
+	return await(p, is_ready, until_ns, why);
+}
+
+int program_await_channels(struct program *p, uint64_t until_ns, char *why)
+{
+	return await(p, has_answered, until_ns, why);
+}
+
+bool program_await_end(struct program *p, uint64_t until_ns)
+{
+	struct pollfd w = { .fd = p->process.pidfd, .events = POLLIN };
+
+	if (w.fd < 0)
+		return true;
+	for (uint64_t now_ns; (now_ns = clock_ns()) < until_ns;)
+		if (poll(&w, 1, (int)((until_ns - now_ns) / NS_PER_MS) + 1) > 0)
+			return true;
+	return poll(&w, 1, 0) > 0;
+}
+
+static struct fn_rings *make_rings(int *ret_fd)
+{
+	CLEANUP(fd_cleanup) int fd = memfd_create("postern-function-rings",
+						  MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0 || ftruncate(fd, sizeof(struct fn_rings)) ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return NULL;
+	void *at = mmap(NULL, sizeof(struct fn_rings), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_POPULATE, fd, 0);
+
+	if (at == MAP_FAILED)
+		return NULL;
+	*ret_fd = fd_steal(&fd);
+	return at;
+}
+
+static struct fn_msg disk_msg(const struct remote_lane *l, uint32_t id, uint32_t flags)
+{
+	struct fn_msg m = msg_of(FN_DISK);
+
+	m.mode = htole16(l->mode);
+	m.channel = htole32(id);
+	m.flags = htole32(flags | (l->lane->readonly ? FN_M_READONLY : 0u));
+	m.blk_b = htole32(l->lane->blk_mask + 1);
+	m.size_b = htole64(l->lane->size_b);
+	m.below_b = htole64(l->below_b);
+	snprintf(m.name, sizeof(m.name), "%s", l->lane->name);
+	return m;
+}
+
+int program_offer(struct program *p, struct remote_lane *l, uint32_t flags, struct channel **ret)
+{
+	struct channel *c = calloc(1, sizeof(*c));
+	CLEANUP(fd_cleanup) int fd = -1;
+
+	if (!c)
+		return -ENOMEM;
+	*c = (struct channel){ .rings = make_rings(&fd),
+			       .kick_fd = p->process.sock,
+			       .down = le32toh(p->said.down),
+			       .up = le32toh(p->said.up),
+			       .with_data = le32toh(p->said.with_data),
+			       .own_io = le32toh(p->said.flags) & FN_M_OWN_IO,
+			       .id = p->next_channel };
+	int fds[] = { fd, l->bufs_fd, l->wake_fd };
+	struct fn_msg m = disk_msg(l, c->id, flags);
+	int err = -ENOMEM;
+
+	/* before it can answer; control reads the answer, perhaps on another thread than ours */
+	__atomic_add_fetch(&p->asked, 1, __ATOMIC_RELAXED);
+	if (c->rings)
+		err = say(p, &m, fds, ARRAY_SIZE(fds));
+	if (err) {
+		__atomic_sub_fetch(&p->asked, 1, __ATOMIC_RELAXED);
+		program_withdraw(NULL, c);
+		return err;
+	}
+	p->next_channel++;
+	*ret = c;
+	return 0;
+}
+
+void program_withdraw(struct program *p, struct channel *c)
+{
+	struct fn_msg m = msg_of(FN_DISK_GONE);
+
+	if (!c)
+		return;
+	m.channel = htole32(c->id);
+	if (p)
+		say(p, &m, NULL, 0);
+	if (c->rings)
+		munmap(c->rings, sizeof(*c->rings));
+	free(c);
+}

@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "function/remote/remote_ctl.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/cpus.h"
+#include "base/fd.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "control/rpc.h"
+#include "control/state.h"
+#include "function/remote/host.h"
+#include "function/remote/remote.h"
+
+#define FILES_MAX 8
+
+/* A function as its user knows it. */
+struct entry {
+	struct list node;
+	char name[HOST_NAME_MAX + 1];
+	struct host *host;
+	unsigned users; /* disks' functions */
+};
+
+static struct list entries = { &entries, &entries };
+static struct ctl *the_ctl;
+static struct loop *the_loop;
+
+static struct entry *find(const char *name)
+{
+	list_for_each(it, tmp, &entries) {
+		struct entry *e = list_entry(it, struct entry, node);
+
+		if (!strcmp(e->name, name))
+			return e;
+	}
+	return NULL;
+}
+
+static int not_found(const char *name, const char *param, struct ctl_error *err)
+{
+	return ctl_fail(err, -ENOENT, "function_not_found", param,
+			"there is no function '%s'; `function list` names them", name);
+}
+
+/* Specs are configurations, as ctl_check() left them. */
+
+static int open_files(const json_t *paths, int flags, const char *param, int *fds, unsigned *n,
+		      struct ctl_error *err)
+{
+	const json_t *path;
+	size_t i;
+
+	json_array_foreach((json_t *)paths, i, path) {
+		int fd = *n == FILES_MAX ?
+				 ctl_fail(err, -E2BIG, "out_of_range", param,
+					  "at most %d files in all", FILES_MAX) :
+				 ctl_open_path(json_string_value(path), flags, param, err);
+
+		if (fd < 0)
+			return fd;
+		fds[(*n)++] = fd;
+	}
+	return 0;
+}
+
+static int start(const char *name, void *spec, struct host_process *ret, char *why)
+{
+	const json_t *conf = spec;
+	int fds[FILES_MAX];
+	struct ctl_error err = { 0 };
+	struct ctl_spawn s = { .name = name,
+			       .run = ctl_str(conf, "run"),
+			       .memory_mib = (uint32_t)(ctl_u64(conf, "memory") / MIB),
+			       .cpus = ctl_str(conf, "cpus"),
+			       .files = fds };
+	int code = open_files(json_object_get(conf, "file"), O_RDWR | O_CREAT, "file", fds, &s.nfile,
+			      &err);
+
+	if (!code)
+		code = open_files(json_object_get(conf, "read"), O_RDONLY, "read", fds, &s.nfile,
+				  &err);
+	if (code) {
+		snprintf(why, HOST_WHY_MAX, "%.150s", err.text);
+	} else {
+		code = ctl_spawn(&s);
+		if (code)
+			snprintf(why, HOST_WHY_MAX, "'%.100s' cannot be started: %s", s.run,
+				 strerror(-code));
+	}
+	while (s.nfile)
+		fd_close(fds[--s.nfile]);
+	if (!code)
+		*ret = (struct host_process){ s.pid, s.sock, s.pidfd, s.jail };
+	return code;
+}
+
+static void kill_process(const struct host_process *p)
+{
+	ctl_kill(p->pid);
+}
+
+static void free_spec(void *spec)
+{
+	json_decref(spec);
+}
+
+static void rolled_back(const char *name, void *spec, void *spec_before)
+{
+	struct ctl_error err;
+
+	if (state_put(ctl_state(the_ctl), "function", name, spec_before, &err))
+		log_error(name, "a restart would start the version that has failed: %s", err.text);
+}
+
+static const struct host_starter starter = {
+	.start = start, .kill = kill_process, .free = free_spec, .rolled_back = rolled_back,
+};
+
+static struct entry *entry_new(const char *name, const json_t *conf)
+{
+	struct entry *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return NULL;
+	snprintf(e->name, sizeof(e->name), "%s", name);
+	e->host = host_new(name, the_loop, &starter, ctl_u64(conf, "stall_ms") * NS_PER_MS);
+	if (!e->host) {
+		free(e);
+		return NULL;
+	}
+	list_add_tail(&entries, &e->node);
+	return e;
+}
+
+static void entry_free(struct entry *e)
+{
+	list_del(&e->node);
+	host_free(e->host);
+	free(e);
+}
+
+static json_t *num(uint64_t v)
+{
+	return json_integer((json_int_t)v);
+}
+
+static json_t *set_of(uint32_t bits)
+{
+	static const char *const name[] = { "read", "write", "flush", "discard", "zeroes" };
+	char text[48] = "";
+
+	for (unsigned i = 0; i < FN_OPS; i++)
+		if (bits & 1u << i)
+			snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s",
+				 *text ? " " : "", name[i]);
+	return json_string(text);
+}
+
+static json_t *jail_of(uint32_t bits)
+{
+	static const char *const name[] = { "privileges", "files", "calls", "network", "memory" };
+	char off[64] = "";
+
+	for (unsigned i = 0; i < ARRAY_SIZE(name); i++)
+		if (!(bits & 1u << i))
+			snprintf(off + strlen(off), sizeof(off) - strlen(off), " %s", name[i]);
+	if (!*off)
+		return json_string("on");
+	return json_sprintf("off for:%s", off);
+}
+
+static const char *state_of(const struct host_info *i)
+{
+	if (i->state == HOST_UP)
+		return i->probation ? "probation" : "up";
+	return i->state == HOST_STARTING ? "starting" : "down";
+}
+
+static void add_stats(json_t *o, const struct remote_stats *s)
+{
+	json_object_set_new(o, "requests", num(s->requests));
+	json_object_set_new(o, "added_p50_ns", num(s->wait_p50_ns));
+	json_object_set_new(o, "added_p99_ns", num(s->wait_p99_ns));
+	json_object_set_new(o, "own_requests", num(s->own_io));
+	json_object_set_new(o, "replayed", num(s->replayed));
+	json_object_set_new(o, "dropped", num(s->dropped));
+	json_object_set_new(o, "bypassed", num(s->bypassed));
+	json_object_set_new(o, "failed", num(s->failed));
+}
+
+static void add_program(json_t *o, const struct host_info *i)
+{
+	json_object_set_new(o, "pid", num((uint64_t)i->process.pid));
+	if (!i->version)
+		return;
+	json_object_set_new(o, "program", json_string(i->program));
+	json_object_set_new(o, "version", json_string(i->version));
+	json_object_set_new(o, "abi", num(i->abi));
+	json_object_set_new(o, "sees_down", set_of(i->down));
+	json_object_set_new(o, "sees_up", set_of(i->up));
+	json_object_set_new(o, "with_data", set_of(i->with_data));
+	json_object_set_new(o, "own_io", json_boolean(i->own_io));
+	json_object_set_new(o, "jail", jail_of(i->process.sandbox));
+}
+
+static json_t *show(const struct entry *e, bool all)
+{
+	struct host_info i;
+	json_t *o;
+
+	host_info(e->host, &i);
+	o = json_pack("{s:s, s:s, s:s*, s:s, s:i, s:o, s:o, s:o, s:i}", "name", e->name, "state",
+		      state_of(&i), "version", i.version, "transport", "process", "disks",
+		      (int)e->users, "requests", num(i.stats.requests), "added_p50_ns",
+		      num(i.stats.wait_p50_ns), "added_p99_ns", num(i.stats.wait_p99_ns),
+		      "restarts", (int)i.restarts);
+	if (i.why && (i.state != HOST_UP || all))
+		json_object_set_new(o, i.state == HOST_UP ? "last_failure" : "why",
+				    json_string(i.why));
+	if (!all)
+		return o;
+	json_object_update_missing(o, host_spec(e->host));
+	if (i.process.pid)
+		add_program(o, &i);
+	add_stats(o, &i.stats);
+	json_object_set_new(o, "rollbacks", num(i.rollbacks));
+	json_object_set_new(o, "replace_pause_ns", num(i.pause_ns));
+	return o;
+}
+
+static int judge_conf(const json_t *conf, struct ctl_error *err)
+{
+	const char *cpus = ctl_str(conf, "cpus");
+	cpu_set_t set;
+
+	if (cpus && cpus_parse(cpus, &set))
+		return ctl_fail(err, -EINVAL, "bad_value", "cpus",
+				"'%s' is not a list of CPUs such as 2 or 1-3", cpus);
+	return 0;
+}
+
+static int add_again(struct entry *e, const json_t *conf, json_t **ret, struct ctl_error *err)
+{
+	char key[64];
+
+	if (state_differs(host_spec(e->host), conf, key, sizeof(key)))
+		return ctl_fail(err, -EEXIST, "function_exists", key,
+				"function '%s' exists with another %s; `function replace` changes "
+				"what it runs", e->name, key);
+	*ret = show(e, true);
+	return 0;
+}
+
+static int run_add(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	const char *name = ctl_str(params, "name");
+	struct entry *e = find(name);
+	char why[HOST_WHY_MAX] = "out of memory";
+	int code = judge_conf(params, err);
+
+	if (code)
+		return code;
+	if (e)
+		return add_again(e, params, ret, err);
+	e = entry_new(name, params);
+	if (!e)
+		return ctl_fail(err, -ENOMEM, "no_memory", NULL, "out of memory");
+	json_t *conf = json_deep_copy(params);
+
+	code = host_start(e->host, conf, why);
+	if (code) {
+		json_decref(conf);
+		entry_free(e);
+		return ctl_fail(err, code, "start_failed", "run", "%s", why);
+	}
+	code = state_put(ctl_state(ctl), "function", name, conf, err);
+	if (code) {
+		entry_free(e);
+		return code;
+	}
+	*ret = show(e, true);
+	return 0;
+}
+
+static int run_list(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	*ret = json_array();
+	list_for_each(it, tmp, &entries)
+		json_array_append_new(*ret, show(list_entry(it, struct entry, node), false));
+	return 0;
+}
+
+static int run_show(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	struct entry *e = find(ctl_str(params, "name"));
+
+	if (!e)
+		return not_found(ctl_str(params, "name"), "name", err);
+	*ret = show(e, true);
+	return 0;
+}
+
+static int run_replace(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	const char *name = ctl_str(params, "name");
+	struct entry *e = find(name);
+	char why[HOST_WHY_MAX] = "out of memory";
+	int code = e ? judge_conf(params, err) : not_found(name, "name", err);
+
+	if (code)
+		return code;
+	json_t *was = json_incref(host_spec(e->host)), *conf = json_copy(was);
+
+	json_object_update(conf, (json_t *)params);
+	json_object_del(conf, "probation_ms");
+	/* durable first; what fails is taken back */
+	code = state_put(ctl_state(ctl), "function", name, conf, err);
+	if (!code && host_replace(e->host, conf, ctl_u64(params, "probation_ms") * NS_PER_MS, why)) {
+		struct ctl_error ignored;
+
+		state_put_back(ctl_state(ctl), "function", name, was, &ignored);
+		code = ctl_fail(err, -EINVAL, "start_failed", "run",
+				"%s; the version there was goes on", why);
+	}
+	json_decref(was);
+	if (code) {
+		json_decref(conf);
+		return code;
+	}
+	*ret = show(e, true);
+	return 0;
+}
+
+static int run_remove(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	const char *name = ctl_str(params, "name");
+	struct entry *e = find(name);
+
+	if (!e)
+		return not_found(name, "name", err);
+	if (e->users)
+		return ctl_fail(err, -EBUSY, "busy", "name", "%u disks use it; `disk delete` them",
+				e->users);
+	int code = state_del(ctl_state(ctl), "function", name, err);
+
+	if (!code)
+		entry_free(e);
+	return code;
+}
+
+static void come_back(struct entry *e, json_t *conf)
+{
+	struct ctl_spawn s = { .name = e->name, .run = ctl_str(conf, "run"), .adopt = true,
+			       .memory_mib = 1 };
+	char why[HOST_WHY_MAX] = "";
+
+	if (!ctl_spawn(&s)) {
+		struct host_process p = { s.pid, s.sock, s.pidfd, s.jail };
+
+		if (!host_adopt(e->host, conf, &p, why))
+			return;
+		log_error(e->name, "its program %d is not taken over: %s", s.pid, why);
+	}
+	host_start_later(e->host, conf);
+}
+
+void remote_ctl_restore(struct ctl *ctl, struct loop *loop)
+{
+	const struct ctl_cmd *add = ctl_cmd_find(ctl_tables(ctl), "function", "add");
+	const char *name;
+	json_t *kept;
+
+	the_ctl = ctl;
+	the_loop = loop;
+	json_object_foreach((json_t *)state_all(ctl_state(ctl), "function"), name, kept) {
+		struct ctl_error err = { 0 };
+		json_t *conf = NULL;
+		struct entry *e;
+
+		if (ctl_check(ctl_tables(ctl), add->params, kept, &conf, &err)) {
+			log_error(name, "not started: %s: %s", err.param, err.text);
+			continue;
+		}
+		e = entry_new(name, conf);
+		if (e)
+			come_back(e, conf);
+		else
+			json_decref(conf);
+	}
+}
+
+void remote_ctl_close_all(void)
+{
+	list_for_each(it, tmp, &entries)
+		entry_free(list_entry(it, struct entry, node));
+}
+
+/* The disks' side. */
+
+static const char *const modes[] = { "transform", "observe", "serve", NULL };
+static const char *const fails[] = { "pause", "bypass", "error", NULL };
+
+static int choice(const char *const *all, const char *text)
+{
+	int i = 0;
+
+	while (strcmp(all[i], text))
+		i++;
+	return i;
+}
+
+static const struct ctl_param kind_params[] = {
+	{ .name = "name", .type = CTL_NAME, .max = HOST_NAME_MAX, .required = true,
+	  .help = "The function, as in `function add`" },
+	{ .name = "mode", .type = CTL_ENUM, .choices = modes, .value = "transform",
+	  .help = "transform: requests pass through it; observe: it sees copies; serve: it answers" },
+	{ .name = "on_fail", .type = CTL_ENUM, .choices = fails, .value = "pause",
+	  .help = "While there is no program: pause requests, bypass it, or error" },
+	{ 0 },
+};
+
+static int open_remote(const json_t *params, struct function **ret, struct ctl_error *err)
+{
+	struct entry *e = find(ctl_str(params, "name"));
+
+	if (!e)
+		return not_found(ctl_str(params, "name"), "name", err);
+	struct remote_conf c = {
+		.host = e->host,
+		.mode = (enum fn_mode)choice(modes, ctl_str(params, "mode")),
+		.on_fail = (enum remote_fail)choice(fails, ctl_str(params, "on_fail")),
+		.users = &e->users,
+	};
+
+	if (remote_open(&c, ret))
+		return ctl_fail(err, -ENOMEM, "no_memory", NULL, "out of memory");
+	return 0;
+}
+
+static int set_remote(struct function *f, const json_t *params, struct ctl_error *err)
+{
+	if (remote_mode(f) != (enum fn_mode)choice(modes, ctl_str(params, "mode")))
+		return ctl_fail(err, -ENOTSUP, "not_supported", "mode",
+				"it keeps its mode while the disk exists");
+	if (strcmp(host_name(remote_host(f)), ctl_str(params, "name")))
+		return ctl_fail(err, -ENOTSUP, "not_supported", "name",
+				"`function replace` changes what a function runs");
+	remote_set(f, (enum remote_fail)choice(fails, ctl_str(params, "on_fail")));
+	return 0;
+}
+
+static void show_remote(const struct function *f, json_t *into)
+{
+	struct host_info i;
+	struct remote_stats s;
+
+	host_info(remote_host(f), &i);
+	remote_stats(f, &s);
+	json_object_set_new(into, "state", json_string(state_of(&i)));
+	if (i.version)
+		json_object_set_new(into, "version", json_string(i.version));
+	add_stats(into, &s);
+}
+
+const struct function_kind remote_function_kind = {
+	.ctl = { .name = "remote", .help = "A step in a program of its own, see `function add`",
+		 .params = kind_params },
+	.open = open_remote,
+	.set = set_remote,
+	.show = show_remote,
+};
+
+#define NAME_PARAM \
+	{ .name = "name", .type = CTL_NAME, .max = HOST_NAME_MAX, .required = true, \
+	  .positional = true, .help = "The function" }
+#define RUN_HELP "The program and its arguments, divided by blanks; a path, or a name in PATH"
+#define MEMORY_HELP "The most memory it may have"
+#define FILE_HELP "A file to read and write, its descriptor 4 and so on; made if missing"
+#define READ_HELP "A file to read, a key for instance; its descriptor after those of file="
+
+static const struct ctl_param add_params[] = {
+	{ .name = "name", .type = CTL_NAME, .max = HOST_NAME_MAX, .required = true,
+	  .positional = true, .help = "The function's name, which you choose" },
+	{ .name = "run", .type = CTL_STRING, .required = true, .min = 1, .max = 4000,
+	  .help = RUN_HELP },
+	{ .name = "memory", .type = CTL_SIZE, .min = 16 * MIB, .max = 64 * GIB, .value = "256M",
+	  .help = MEMORY_HELP },
+	{ .name = "cpus", .type = CTL_STRING, .max = 63,
+	  .help = "Where it may run; not given: anywhere. It has one thread" },
+	{ .name = "file", .type = CTL_PATH, .list = true, .help = FILE_HELP },
+	{ .name = "read", .type = CTL_PATH, .list = true, .help = READ_HELP },
+	{ .name = "stall_ms", .type = CTL_UINT, .max = 3600000, .value = "5000",
+	  .help = "One that has requests and answers none for so long is started anew; 0: never" },
+	{ 0 },
+};
+static const struct ctl_param name_params[] = { NAME_PARAM, { 0 } };
+static const struct ctl_param replace_params[] = {
+	NAME_PARAM,
+	{ .name = "run", .type = CTL_STRING, .required = true, .min = 1, .max = 4000,
+	  .help = RUN_HELP },
+	{ .name = "memory", .type = CTL_SIZE, .min = 16 * MIB, .max = 64 * GIB,
+	  .help = MEMORY_HELP },
+	{ .name = "cpus", .type = CTL_STRING, .max = 63, .help = "Where it may run" },
+	{ .name = "file", .type = CTL_PATH, .list = true, .help = FILE_HELP },
+	{ .name = "read", .type = CTL_PATH, .list = true, .help = READ_HELP },
+	{ .name = "probation_ms", .type = CTL_UINT, .max = 3600000, .value = "5000",
+	  .help = "If it fails within this, the version before comes back" },
+	{ 0 },
+};
+
+const struct ctl_cmd remote_cmds[] = {
+	{ .noun = "function", .verb = "add", .params = add_params, .run = run_add,
+	  .help = "Start a program that disks may have as a function" },
+	{ .noun = "function", .verb = "list", .run = run_list, .help = "Show all functions, one a line",
+	  .columns = "name state version transport disks requests added_p50_ns added_p99_ns "
+		     "restarts why" },
+	{ .noun = "function", .verb = "show", .params = name_params, .run = run_show,
+	  .help = "Show all about one function" },
+	{ .noun = "function", .verb = "replace", .params = replace_params, .run = run_replace,
+	  .help = "Change a function's program under load, between two requests" },
+	{ .noun = "function", .verb = "remove", .params = name_params, .run = run_remove,
+	  .help = "End a function that no disk uses" },
+	{ 0 },
+};

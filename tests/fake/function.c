@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A storage function for tests and measurements, in one program:
+ *   fake-function [nothing|xor|watch|memory|through] [version=TEXT] [key=N] [fail=SECONDTH] [how=WORD]
+ * nothing: passes all on; xor: changes data with a key, both ways; watch: metadata alone; memory: serves
+ * from its own memory; through: makes each request again as I/O of its own.
+ * fail=N: with the Nth request (after the trial) it ends (how=exit), crashes (how=crash), or stops
+ * answering (how=stall).
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <postern/function.h>
+
+#define MEMORY_B (64ull << 20)
+
+struct args {
+	const char *kind, *version, *how;
+	unsigned key;
+	unsigned long fail, seen;
+	unsigned char *memory;
+};
+
+static struct args args = { "nothing", "1", "exit", 0x5a, 0, 0, NULL };
+
+static void fail_if_told(const struct pfn_disk *d)
+{
+	if (d->test || !args.fail || ++args.seen < args.fail)
+		return;
+	if (!strcmp(args.how, "stall"))
+		for (;;)
+			pause();
+	if (!strcmp(args.how, "crash"))
+		raise(SIGSEGV);
+	_exit(3);
+}
+
+static void nothing(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		fail_if_told(d);
+		pfn_pass(reqs[i]);
+	}
+}
+
+static void xor(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		unsigned char *data = reqs[i]->data;
+
+		for (unsigned b = 0; data && b < reqs[i]->len_b; b++)
+			data[b] ^= (unsigned char)args.key;
+		fail_if_told(d);
+		pfn_pass(reqs[i]);
+	}
+}
+
+static enum pfn_status serve_one(struct pfn_req *r)
+{
+	if (r->off_b > MEMORY_B || r->len_b > MEMORY_B - r->off_b)
+		return PFN_RANGE;
+	if (r->op == PFN_READ)
+		memcpy(r->data, args.memory + r->off_b, r->len_b);
+	else if (r->op == PFN_WRITE)
+		memcpy(args.memory + r->off_b, r->data, r->len_b);
+	return PFN_OK;
+}
+
+static void memory(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		fail_if_told(d);
+		pfn_done(reqs[i], serve_one(reqs[i]));
+	}
+}
+
+static void io_done(struct pfn_io *io)
+{
+	struct pfn_req *r = io->user;
+
+	if (io->status != PFN_GONE)
+		pfn_done(r, io->status);
+	free(io);
+}
+
+static void through(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct pfn_req *r = reqs[i];
+		struct pfn_io *io = calloc(1, sizeof(*io));
+
+		fail_if_told(d);
+		*io = (struct pfn_io){ .disk = d, .off_b = r->off_b, .len_b = r->len_b,
+				       .op = r->op, .flags = r->flags & (PFN_FUA | PFN_UNMAP),
+				       .data = r->data, .done = io_done, .user = r };
+		if (pfn_io_submit(io)) { /* too many at once: without the detour */
+			free(io);
+			pfn_pass(r);
+		}
+	}
+}
+
+static void parse(const char *arg)
+{
+	const char *value = strchr(arg, '=');
+
+	if (!value)
+		args.kind = arg;
+	else if (!strncmp(arg, "version=", 8))
+		args.version = value + 1;
+	else if (!strncmp(arg, "key=", 4))
+		args.key = (unsigned)atoi(value + 1);
+	else if (!strncmp(arg, "fail=", 5))
+		args.fail = strtoul(value + 1, NULL, 10);
+	else if (!strncmp(arg, "how=", 4))
+		args.how = value + 1;
+}
+
+int main(int argc, char **argv)
+{
+	const unsigned data = PFN_SET(PFN_READ) | PFN_SET(PFN_WRITE);
+	struct pfn_conf conf = { .abi = PFN_ABI, .size = sizeof(conf), .name = "fake",
+				 .down = PFN_SET(PFN_WRITE), .up = PFN_SET(PFN_READ),
+				 .with_data = data, .requests = nothing };
+
+	for (int i = 1; i < argc; i++)
+		parse(argv[i]);
+	conf.version = args.version;
+	if (!strcmp(args.kind, "xor"))
+		conf.requests = xor;
+	if (!strcmp(args.kind, "watch")) {
+		conf.down = PFN_SET_ALL;
+		conf.up = conf.with_data = 0;
+	}
+	if (!strcmp(args.kind, "memory")) {
+		conf.requests = memory;
+		conf.down = PFN_SET_ALL;
+		args.memory = calloc(1, MEMORY_B);
+	}
+	if (!strcmp(args.kind, "through")) {
+		conf.requests = through;
+		conf.down = PFN_SET_ALL;
+		conf.up = 0;
+		conf.own_io = 1;
+	}
+	if (!strcmp(args.kind, "early")) /* ends before it is asked anything */
+		return 3;
+	return pfn_main(&conf);
+}
