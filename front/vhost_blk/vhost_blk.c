@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "core/life.h"
 #include "front/vhost_blk/session.h"
 
 #define STACK_B (256 * KIB)
@@ -141,6 +142,7 @@ static void *serve(void *arg)
 	struct vhost_blk *f = arg;
 
 	pthread_setname_np(pthread_self(), "vhost-blk");
+	life_hold();
 	if (f->conf.conn_fd >= 0)
 		begin(f, f->conf.conn_fd);
 	while (!(__atomic_load_n(&f->todo, __ATOMIC_RELAXED) & VHOST_BLK_STOP)) {
@@ -174,6 +176,7 @@ static void *serve(void *arg)
 		}
 	}
 	end(f, NULL);
+	life_release();
 	pthread_mutex_lock(&f->lock);
 	f->has_ended = true;
 	pthread_cond_broadcast(&f->moved);
