@@ -53,6 +53,11 @@ static int ask_open(void *arg, const char *path, int flags, mode_t mode)
 	return link_open(arg, path, flags, mode);
 }
 
+static void ask_ahead(void *arg, const char *path, int flags)
+{
+	link_open_ahead(arg, path, flags);
+}
+
 static int ask_listen(void *arg, const char *path, mode_t mode, const char *group)
 {
 	return link_listen(arg, path, mode, group);
@@ -250,6 +255,7 @@ static int start_disks(struct worker *w)
 static int prepare(struct worker *w)
 {
 	static struct ctl_opener opener = { .open = ask_open,
+					    .ahead = ask_ahead,
 					    .listen = ask_listen,
 					    .unlisten = ask_unlisten,
 					    .unmake = ask_unmake,

@@ -137,6 +137,8 @@ struct ctl_spawn {
 struct ctl_opener {
 	void *arg;
 	int (*open)(void *arg, const char *path, int flags, mode_t mode);
+	/* As open(), for a call of it that comes soon; does not wait. NULL: nothing is gained. */
+	void (*ahead)(void *arg, const char *path, int flags);
 	int (*listen)(void *arg, const char *path, mode_t mode, const char *group);
 	int (*unlisten)(void *arg, const char *path);
 	int (*unmake)(void *arg);
@@ -156,6 +158,9 @@ struct keep *ctl_keep(void);
  * what an error names. Error ids: not_found, denied, busy, open_failed. May block.
  * Return: fd, the caller's; -errno. */
 int ctl_open_path(const char *path, int flags, const char *param, struct ctl_error *err);
+
+/* Asks ahead for what ctl_open_path() will be asked for when a disk comes back; does not wait. */
+void ctl_open_ahead(const char *path, int flags);
 
 /* Removes the file that ctl_open_path() has made last with O_CREAT | O_EXCL, if any: the command that
  * it was for has failed. Does nothing once a state has been saved since. */

@@ -36,6 +36,9 @@ struct media_kind {
 	 * Return: 0; -errno with @err filled. */
 	int (*open)(const json_t *params, const struct media_want *want, struct media **ret,
 		    struct ctl_error *err);
+	/* open() is to come soon, and many others': asks for what it will need, without waiting. Says
+	 * nothing of errors. NULL: nothing is gained. */
+	void (*ahead)(const json_t *params, const struct media_want *want);
 	/* Makes an open medium @size_b long; 0 when it already is. NULL: it cannot change. */
 	int (*resize)(struct media *m, uint64_t size_b, struct ctl_error *err);
 	/* Adds to @into what an operator wants to know: the engine and why. NULL: nothing. */

@@ -139,6 +139,12 @@ int ctl_listen(const char *path, mode_t mode, const char *group, const char *par
 	}
 }
 
+void ctl_open_ahead(const char *path, int flags)
+{
+	if (opener->ahead)
+		opener->ahead(opener->arg, path, flags);
+}
+
 void ctl_unmake(void)
 {
 	opener->unmake(opener->arg);

@@ -291,6 +291,12 @@ unsigned disk_ctl_restore(struct ctl *ctl)
 		if (code)
 			log_error(name, "not opened: %s: %s", err.param, err.text);
 		else
+			entry_ahead(ctl, e);
+	}
+	list_for_each(it, tmp, &entries) {
+		struct entry *e = list_entry(it, struct entry, node);
+
+		if (!*e->why.id)
 			come_back(ctl, e);
 		waiting += e->waits;
 	}

@@ -57,16 +57,31 @@ static int qualify(int code, const struct ctl_kind *kind, const char *prefix, st
 	return code;
 }
 
+static struct media_want media_want(const struct entry *e, const struct keep_scope *keep)
+{
+	return (struct media_want){ .size_b = ctl_u64(e->conf, "size"),
+				    .readonly = ctl_bool(e->conf, "readonly"),
+				    .create = e->is_new,
+				    .restored = e->was_kept,
+				    .keep = keep };
+}
+
+void entry_ahead(struct ctl *ctl, const struct entry *e)
+{
+	const json_t *value = json_object_get(e->conf, "medium");
+	const struct ctl_kind *kind = ctl_kind_of(ctl_tables(ctl), "medium", value);
+	struct media_want want = media_want(e, &e->keep);
+
+	if (kind && media_kind_of(kind)->ahead)
+		media_kind_of(kind)->ahead(value, &want);
+}
+
 static int open_media(struct ctl *ctl, struct entry *e, struct ctl_error *err)
 {
 	const json_t *value = json_object_get(e->conf, "medium");
 	const struct ctl_kind *kind = ctl_kind_of(ctl_tables(ctl), "medium", value);
 	struct keep_scope keep;
-	struct media_want want = { .size_b = ctl_u64(e->conf, "size"),
-				   .readonly = ctl_bool(e->conf, "readonly"),
-				   .create = e->is_new,
-				   .restored = e->was_kept,
-				   .keep = &keep };
+	struct media_want want = media_want(e, &keep);
 
 	if (!kind)
 		return ctl_fail(err, -EINVAL, "unknown_kind", "medium", "there is no such medium");

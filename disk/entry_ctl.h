@@ -47,6 +47,8 @@ struct entry_conn {
 struct entry *entry_new(json_t *conf);
 void entry_free(struct entry *e); /* closed */
 
+/* Asks ahead for what entry_open() of a disk of the kept state will need. Does not wait. */
+void entry_ahead(struct ctl *ctl, const struct entry *e);
 /* Opens medium, functions, disk and front; all or nothing. Return: 0; -errno with @err. */
 int entry_open(struct ctl *ctl, struct entry *e, const struct entry_conn *conn,
 	       struct ctl_error *err);

@@ -40,14 +40,14 @@ static int promote(struct keeper *k, struct worker *w)
 {
 	CLEANUP(fd_cleanup) int state_fd = store_read(&k->office.store);
 	struct keeper_event hello = { .op = KEEPER_HELLO, .restarts = k->restarts,
-				      .nkept = k->office.kept.n };
+				      .nkept = k->office.kept.n + k->office.nsocket };
 	struct keeper_event conn = { .op = KEEPER_CONN };
 	int err = state_fd < 0 && state_fd != -ENOENT ? state_fd : 0;
 
 	k->now = w;
 	w->has_served = true;
 	k->now_ns = clock_ns();
-	office_unclaim(&k->office);
+	programs_unclaim(&k->office.programs);
 	if (!err)
 		err = worker_tell(w, &hello, state_fd);
 	for (unsigned i = 0; !err && i < k->ncaller; i++)

@@ -117,7 +117,9 @@ void request_ready(struct loop_watch *watch, uint32_t events)
 		w->intro.version[sizeof(w->intro.version) - 1] = '\0';
 		crew_met(w);
 		err = 0;
-	} else if (n == sizeof(word.req) && w->intro.op) {
+	} else if ((size_t)n >= KEEPER_REQUEST_MIN_B && (size_t)n <= sizeof(word.req) &&
+		   w->intro.op) {
+		memset((char *)&word + n, 0, sizeof(word) - (size_t)n);
 		err = serve(w, &word.req, fds, nfd);
 	}
 	while (nfd)

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -12,6 +13,8 @@
 
 #include "base/fd.h"
 #include "core/life.h"
+
+#define AHEAD_UNREAD_MAX 128u
 
 static const struct keep_ops link_keep_ops;
 
@@ -49,20 +52,30 @@ void link_fini(struct link *l)
 	l->hold_fd = fd_close(l->hold_fd);
 	l->request_fd = fd_close(l->request_fd);
 	l->event_fd = fd_close(l->event_fd);
+	free(l->ahead);
 	kept_fini(&l->kept);
 }
 
-/* Sends @req with @fd (or -1) and waits. Return: -errno of either side; otherwise 0, with
- * *ret_fd the descriptor that came, or -1. */
-static int ask_locked(struct link *l, const struct keeper_request *req, int fd, int *ret_fd)
+static int fd_or(int err, int fd)
+{
+	if (err)
+		return err;
+	return fd >= 0 ? fd : -EPROTO;
+}
+
+static int send_request(const struct link *l, const struct keeper_request *req, int fd)
+{
+	return fd_send(l->request_fd, req, KEEPER_REQUEST_MIN_B + strlen(req->path), &fd, fd >= 0);
+}
+
+/* Return: -errno of either side; otherwise 0, with *ret_fd the descriptor that came, or -1. */
+static int take_answer(const struct link *l, int *ret_fd)
 {
 	struct keeper_answer answer;
 	unsigned nfd = 0;
 	int got = -1;
-	ssize_t n = fd_send(l->request_fd, req, sizeof(*req), &fd, fd >= 0);
+	ssize_t n = fd_recv(l->request_fd, &answer, sizeof(answer), &got, 1, &nfd);
 
-	if (!n)
-		n = fd_recv(l->request_fd, &answer, sizeof(answer), &got, 1, &nfd);
 	if (n < 0)
 		return (int)n;
 	if (n != sizeof(answer))
@@ -74,6 +87,29 @@ static int ask_locked(struct link *l, const struct keeper_request *req, int fd, 
 	if (ret_fd)
 		*ret_fd = got;
 	return answer.err;
+}
+
+static void take_ahead(struct link *l)
+{
+	struct link_ahead *a = &l->ahead[l->answered++];
+
+	a->err = take_answer(l, &a->fd);
+}
+
+/* Answers come in order: those to what was asked ahead before any other's. */
+static void take_all_ahead(struct link *l)
+{
+	while (l->answered < l->nahead)
+		take_ahead(l);
+}
+
+/* Sends @req with @fd (or -1) and waits for its answer. */
+static int ask_locked(struct link *l, const struct keeper_request *req, int fd, int *ret_fd)
+{
+	take_all_ahead(l);
+	int err = send_request(l, req, fd);
+
+	return err ? err : take_answer(l, ret_fd);
 }
 
 static int ask(struct link *l, const struct keeper_request *req, int fd, int *ret_fd)
@@ -93,17 +129,80 @@ static int ask_path(struct link *l, struct keeper_request *req, const char *path
 	return ask(l, req, -1, ret_fd);
 }
 
-static int fd_or(int err, int fd)
+/* Return: 0 with a place for one more, @path in it; -ENOMEM. */
+static int ahead_make(struct link *l, const char *path, int flags)
 {
-	if (err)
-		return err;
-	return fd >= 0 ? fd : -EPROTO;
+	struct link_ahead *more = realloc(l->ahead, (l->nahead + 1) * sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	l->ahead = more;
+	more[l->nahead] = (struct link_ahead){ strdup(path), flags, -1, 0 };
+	return more[l->nahead].path ? 0 : -ENOMEM;
+}
+
+void link_open_ahead(struct link *l, const char *path, int flags)
+{
+	struct keeper_request req = { .op = KEEPER_OPEN, .flags = (uint32_t)flags };
+	size_t len = strlen(path) + 1;
+
+	if (len > sizeof(req.path))
+		return;
+	memcpy(req.path, path, len);
+	pthread_mutex_lock(&l->lock);
+	/* the keeper does not wait: what it answers must find room */
+	if (l->nahead - l->answered == AHEAD_UNREAD_MAX)
+		take_ahead(l);
+	if (!ahead_make(l, path, flags)) {
+		if (send_request(l, &req, -1))
+			free(l->ahead[l->nahead].path);
+		else
+			l->nahead++;
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
+/* What was asked for ahead, once. Return: whether it was; *ret_fd as link_open(). */
+static bool open_asked(struct link *l, const char *path, int flags, int *ret_fd)
+{
+	for (unsigned i = 0; i < l->nahead; i++) {
+		struct link_ahead *a = &l->ahead[i];
+
+		if (!a->path || a->flags != flags || strcmp(a->path, path))
+			continue;
+		while (l->answered <= i)
+			take_ahead(l);
+		free(a->path);
+		a->path = NULL;
+		*ret_fd = fd_or(a->err, fd_steal(&a->fd));
+		return true;
+	}
+	return false;
+}
+
+static void forget_ahead(struct link *l)
+{
+	take_all_ahead(l);
+	for (unsigned i = 0; i < l->nahead; i++) {
+		free(l->ahead[i].path);
+		fd_close(l->ahead[i].fd);
+	}
+	free(l->ahead);
+	l->ahead = NULL;
+	l->nahead = l->answered = 0;
 }
 
 int link_open(struct link *l, const char *path, int flags, mode_t mode)
 {
 	struct keeper_request req = { .op = KEEPER_OPEN, .flags = (uint32_t)flags, .mode = mode };
-	int fd = -1, err = ask_path(l, &req, path, &fd);
+	int fd = -1;
+
+	pthread_mutex_lock(&l->lock);
+	bool was_asked = open_asked(l, path, flags, &fd);
+	pthread_mutex_unlock(&l->lock);
+	if (was_asked)
+		return fd;
+	int err = ask_path(l, &req, path, &fd);
 
 	return fd_or(err, fd);
 }
@@ -111,14 +210,28 @@ int link_open(struct link *l, const char *path, int flags, mode_t mode)
 int link_listen(struct link *l, const char *path, mode_t mode, const char *group)
 {
 	struct keeper_request req = { .op = KEEPER_LISTEN, .mode = mode };
-	int fd = -1;
+	int fd = -1, err = 0;
 
 	if (group && strlen(group) >= sizeof(req.group))
 		return -ESRCH;
+	if (strlen(path) >= KEEP_KEY_MAX) /* nor is there such a socket */
+		return -ENAMETOOLONG;
 	if (group)
 		memcpy(req.group, group, strlen(group) + 1);
-	int err = ask_path(l, &req, path, &fd);
-
+	memcpy(req.path, path, strlen(path) + 1);
+	pthread_mutex_lock(&l->lock);
+	struct kept_one *one = kept_find(&l->kept, path);
+	if (one && one->fd < 0)
+		err = -EADDRINUSE;
+	else if (one)
+		fd = fd_steal(&one->fd);
+	else
+		err = ask_locked(l, &req, -1, &fd);
+	if (!err && !one)
+		err = kept_put(&l->kept, path, -1);
+	pthread_mutex_unlock(&l->lock);
+	if (err)
+		fd = fd_close(fd);
 	return fd_or(err, fd);
 }
 
@@ -126,6 +239,9 @@ int link_unlisten(struct link *l, const char *path)
 {
 	struct keeper_request req = { .op = KEEPER_UNLISTEN };
 
+	pthread_mutex_lock(&l->lock);
+	kept_drop(&l->kept, path);
+	pthread_mutex_unlock(&l->lock);
 	return ask_path(l, &req, path, NULL);
 }
 
@@ -138,12 +254,30 @@ static int ask_op(struct link *l, enum keeper_op op)
 
 int link_ready(struct link *l)
 {
+	pthread_mutex_lock(&l->lock);
+	forget_ahead(l);
+	pthread_mutex_unlock(&l->lock);
 	return ask_op(l, KEEPER_READY);
 }
 
-int link_settled(struct link *l)
+unsigned link_settled(struct link *l)
 {
-	return ask_op(l, KEEPER_SETTLED);
+	unsigned dropped = 0;
+
+	for (unsigned i = 0; i < l->kept.n;) {
+		const struct kept_one *one = l->kept.one[i];
+		char path[KEEP_KEY_MAX];
+
+		if (*one->key != '/' || one->fd < 0) {
+			i++;
+			continue;
+		}
+		snprintf(path, sizeof(path), "%s", one->key);
+		link_unlisten(l, path);
+		dropped++;
+	}
+	ask_op(l, KEEPER_SETTLED);
+	return dropped;
 }
 
 int link_unmake(struct link *l)
@@ -173,6 +307,7 @@ int link_spawn(struct link *l, bool adopt, const char *name, const char *run, ui
 	if (cpus)
 		memcpy(req.cpus, cpus, strlen(cpus) + 1);
 	pthread_mutex_lock(&l->lock);
+	take_all_ahead(l);
 	ssize_t n = fd_send(l->request_fd, &req, sizeof(req), files, nfile);
 	if (!n)
 		n = fd_recv(l->request_fd, &answer, sizeof(answer), fds, 2, &nfd);
@@ -278,7 +413,7 @@ static int recall_batch(struct link *l, unsigned from)
 {
 	struct keeper_request req = { .op = KEEPER_LIST, .flags = from };
 	struct keeper_list list = { 0 };
-	int fd[KEEPER_KEPT_BATCH], err = fd_send(l->request_fd, &req, sizeof(req), NULL, 0);
+	int fd[KEEPER_KEPT_BATCH], err = send_request(l, &req, -1);
 	unsigned nfd = 0;
 	ssize_t n = err ? err : fd_recv(l->request_fd, &list, sizeof(list), fd, ARRAY_SIZE(fd),
 					&nfd);

@@ -11,12 +11,19 @@
 #include "keeper/kept.h"
 #include "keeper/proto.h"
 
+struct link_ahead {
+	char *path; /* NULL: it was asked for since */
+	int flags, fd, err;
+};
+
 struct link {
 	int request_fd, event_fd; /* event_fd is for the caller's loop */
 	int life_fd, hold_fd;	  /* for life_begin() and hold_start(); until link_introduce() */
 	pthread_mutex_t lock;	  /* one request at a time; and kept's */
 	struct keep keep;	  /* what the parts put there, the keeper holds */
-	struct kept kept;
+	struct kept kept;	  /* and listening sockets, by their paths */
+	struct link_ahead *ahead; /* asked for and not yet given out; the first @answered are here */
+	unsigned nahead, answered;
 };
 
 /* @arg: what followed KEEPER_LINK_ARG. Makes the process die with its keeper.
@@ -30,13 +37,15 @@ int link_introduce(struct link *l, const struct keeper_intro *intro);
 
 /* Return: a descriptor, the caller's; -errno, -EPIPE when the keeper has gone. */
 int link_open(struct link *l, const char *path, int flags, mode_t mode);
+/* Asks for what link_open() will soon be asked for, and does not wait; until link_ready(). For many
+ * files at once: each would cost two changes of the process otherwise. */
+void link_open_ahead(struct link *l, const char *path, int flags);
 int link_listen(struct link *l, const char *path, mode_t mode, const char *group);
 /* Return: 0; -errno. */
 int link_unlisten(struct link *l, const char *path);
 int link_unmake(struct link *l);
 int link_save(struct link *l, const char *text, size_t len_b);
 int link_ready(struct link *l);
-int link_settled(struct link *l);
 int link_taken(struct link *l); /* once for each KEEPER_CONN */
 
 /* Takes what predecessors have left, @n descriptors as HELLO says, so that link.keep has them.
@@ -59,6 +68,10 @@ struct link_program {
 int link_spawn(struct link *l, bool adopt, const char *name, const char *run, uint32_t memory_mib,
 	       const char *cpus, const int *files, unsigned nfile, struct link_program *ret);
 int link_kill(struct link *l, int32_t pid);
+
+/* Every disk of the state is here: lets go of predecessors' sockets that none has asked for, and
+ * of their files. Return: how many. */
+unsigned link_settled(struct link *l);
 
 /* Takes the next event; *ret_fd is its descriptor or -1. May block.
  * Return: 0; -EPIPE when the keeper has gone; -errno. */

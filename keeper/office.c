@@ -20,7 +20,6 @@
 struct kept_socket {
 	struct list node;
 	int fd;
-	bool claimed; /* by the worker of now */
 	struct own_file file;
 	char path[];
 };
@@ -164,8 +163,6 @@ static int serve_listen(struct office *o, const struct keeper_request *req, int 
 
 	if (req->path[0] != '/' || req->mode & ~0777u)
 		return -EPROTO;
-	if (s && s->claimed)
-		return -EADDRINUSE;
 	if (!s) {
 		if (is_full(o))
 			return -EMFILE;
@@ -184,7 +181,6 @@ static int serve_listen(struct office *o, const struct keeper_request *req, int 
 		list_add_tail(&o->sockets, &s->node);
 		o->nsocket++;
 	}
-	s->claimed = true;
 	*ret_fd = s->fd;
 	return 0;
 }
@@ -247,16 +243,27 @@ static int serve_get(const struct office *o, const struct keeper_request *req, i
 	return 0;
 }
 
+static void list_one(struct keeper_list *list, int *fds, const char *key, int fd)
+{
+	snprintf(list->key[list->n], sizeof(list->key[0]), "%s", key);
+	fds[list->n++] = fd;
+}
+
 int office_list(const struct office *o, unsigned from, int sock)
 {
 	struct keeper_list list = { 0 };
-	int fd[KEEPER_KEPT_BATCH];
+	int fds[KEEPER_KEPT_BATCH];
+	unsigned at = o->kept.n;
 
-	for (unsigned i = from; i < o->kept.n && list.n < KEEPER_KEPT_BATCH; i++) {
-		snprintf(list.key[list.n], sizeof(list.key[0]), "%s", o->kept.one[i]->key);
-		fd[list.n++] = o->kept.one[i]->fd;
+	for (unsigned i = from; i < o->kept.n && list.n < KEEPER_KEPT_BATCH; i++)
+		list_one(&list, fds, o->kept.one[i]->key, o->kept.one[i]->fd);
+	list_for_each(it, tmp, &o->sockets) {
+		const struct kept_socket *s = list_entry(it, struct kept_socket, node);
+
+		if (at++ >= from && list.n < KEEPER_KEPT_BATCH)
+			list_one(&list, fds, s->path, s->fd);
 	}
-	return fd_send(sock, &list, sizeof(list.n) + list.n * sizeof(list.key[0]), fd, list.n);
+	return fd_send(sock, &list, sizeof(list.n) + list.n * sizeof(list.key[0]), fds, list.n);
 }
 
 int office_serve(struct office *o, const struct keeper_request *req, int fd, int *ret_fd,
@@ -290,34 +297,16 @@ int office_serve(struct office *o, const struct keeper_request *req, int fd, int
 	case KEEPER_LIST:
 		return 0; /* keeper.c acts on it */
 	case KEEPER_SETTLED:
-		office_sweep(o);
+		programs_sweep(&o->programs);
 		return 0;
 	}
 	return -EPROTO;
 }
 
-void office_unclaim(struct office *o)
-{
-	programs_unclaim(&o->programs);
-	list_for_each(it, tmp, &o->sockets)
-		list_entry(it, struct kept_socket, node)->claimed = false;
-}
-
-void office_sweep(struct office *o)
-{
-	programs_sweep(&o->programs);
-	list_for_each(it, tmp, &o->sockets) {
-		struct kept_socket *s = list_entry(it, struct kept_socket, node);
-
-		if (!s->claimed)
-			drop_socket(o, s);
-	}
-}
-
 void office_fini(struct office *o)
 {
-	office_unclaim(o);
-	office_sweep(o);
+	list_for_each(it, tmp, &o->sockets)
+		drop_socket(o, list_entry(it, struct kept_socket, node));
 	programs_fini(&o->programs);
 	kept_fini(&o->kept);
 }

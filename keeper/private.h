@@ -120,12 +120,8 @@ bool store_owns(const struct store *s, int fd);
  * Return: 0; -errno; -EPROTO: it made no sense. */
 int office_serve(struct office *o, const struct keeper_request *req, int fd, int *ret_fd,
 		 bool *ret_close);
-/* Answers KEEPER_LIST on @sock: what is kept from number @from on. Return: 0; -errno of sending. */
+/* Answers KEEPER_LIST on @sock: what is kept, then the sockets, from number @from on. Return: 0; -errno of sending. */
 int office_list(const struct office *o, unsigned from, int sock);
-/* A new worker claims its sockets anew. */
-void office_unclaim(struct office *o);
-/* Lets go of the sockets that no worker has claimed, and of their files. */
-void office_sweep(struct office *o);
 /* Lets go of everything but the store. */
 void office_fini(struct office *o);
 

@@ -38,15 +38,16 @@ enum keeper_op {
 	KEEPER_SAVE,	 /* with a memfd that holds the state */
 	KEEPER_READY,	 /* all of the state's disks are back, or have said why not */
 	KEEPER_TAKEN,	 /* the first control connection not yet acknowledged is the worker's now */
-	KEEPER_SETTLED,	 /* and none waits for its medium: sockets not asked for are nobody's */
 	KEEPER_PUT,	 /* keep the descriptor that comes with it as path, a key */
 	KEEPER_DROP,	 /* path, and all that lies below it */
 	KEEPER_GET,	 /* path -> a descriptor */
-	KEEPER_LIST,	 /* what is kept, from the one numbered flags on -> a struct keeper_list */
+	KEEPER_LIST,	 /* what is kept, and sockets by their paths, from the one numbered flags on
+			  * -> a struct keeper_list */
 	KEEPER_SPAWN,	 /* start path, a program and its arguments, in a jail, as group's; the
 			  * descriptors that come with it are the program's -> its socket, a pidfd */
 	KEEPER_ADOPT,	 /* the same, of one that runs since an earlier worker */
 	KEEPER_KILL,	 /* the program of process flags, by SIGKILL */
+	KEEPER_SETTLED,	 /* every disk is here: programs not asked for are nobody's */
 };
 
 struct keeper_request {
@@ -54,11 +55,13 @@ struct keeper_request {
 	uint32_t flags; /* open(2)'s */
 	uint32_t mode;
 	char group[KEEPER_GROUP_MAX]; /* empty: none */
-	char path[KEEPER_PATH_MAX];
 	/* SPAWN */
 	uint32_t memory_mib;
 	char cpus[KEEPER_CPUS_MAX]; /* where it may run; empty: where we may */
+	char path[KEEPER_PATH_MAX]; /* the message ends with its NUL */
 };
+
+#define KEEPER_REQUEST_MIN_B (offsetof(struct keeper_request, path) + 1)
 
 /* Every request has one answer, in order; a descriptor comes with it where one was asked for. */
 struct keeper_answer {

@@ -36,10 +36,20 @@ static int choice(const json_t *params, const char *key, const char *const *name
 	return 0;
 }
 
+static int flags_of(const struct media_want *want)
+{
+	return want->readonly ? O_RDONLY : O_RDWR;
+}
+
+static void ahead_file(const json_t *params, const struct media_want *want)
+{
+	ctl_open_ahead(ctl_str(params, "path"), flags_of(want));
+}
+
 /* Opens @path, or makes it where that is asked for. Return: fd, *ret_created; -errno. */
 static int open_or_create(const char *path, const struct media_want *want, struct ctl_error *err)
 {
-	int flags = want->readonly ? O_RDONLY : O_RDWR;
+	int flags = flags_of(want);
 	int fd = ctl_open_path(path, flags, "path", err);
 
 	if (fd != -ENOENT || want->readonly)
@@ -149,6 +159,7 @@ const struct media_kind file_kind = {
 	.ctl = { .name = "file", .help = "Keep the data in a file or on a block device",
 		 .params = file_params },
 	.open = open_file,
+	.ahead = ahead_file,
 	.resize = resize_file,
 	.show = show_file,
 };

@@ -93,6 +93,57 @@ static bool is_even(void *arg, const char *name)
 	return !strcmp(name, "even");
 }
 
+#define FILES_N 300 /* more than are asked for before an answer is read */
+
+/* Asks for many files ahead, of which every third is there, and then for all but the first ones, in
+ * another order. Return: how many answers were right. */
+static int open_many(struct link *l)
+{
+	int right = 0;
+	char path[128];
+
+	for (unsigned i = 0; i < FILES_N; i++) {
+		snprintf(path, sizeof(path), "%s/f%u", dir, i);
+		if (i % 3 == 0)
+			close(link_open(l, path, O_RDWR | O_CREAT, 0600));
+	}
+	for (unsigned i = 0; i < FILES_N; i++) {
+		snprintf(path, sizeof(path), "%s/f%u", dir, i);
+		link_open_ahead(l, path, O_RDONLY);
+	}
+	/* something else in between */
+	right += link_taken(l) == 0;
+	for (unsigned i = FILES_N - 1; i >= 10; i--) {
+		snprintf(path, sizeof(path), "%s/f%u", dir, i);
+		CLEANUP(fd_cleanup) int fd = link_open(l, path, O_RDONLY, 0);
+		right += i % 3 ? fd == -ENOENT : fd >= 0;
+	}
+	/* what was not given out is closed, and a second time one is asked for anew */
+	link_ready(l);
+	right += link_open(l, path, O_RDONLY, 0) == -ENOENT;
+	return right;
+}
+
+/* Listens, in a worker that has found none, or asks for one of what it has found and lets go of the
+ * rest. Return: how many are nobody's; -1: something is not as it should be. */
+static int listen_twice(struct link *l, unsigned restarts)
+{
+	char path[3][100];
+	int fd[3];
+
+	for (unsigned i = 0; i < 3; i++) {
+		snprintf(path[i], sizeof(path[i]), "%s/%u.sock", dir, i);
+		fd[i] = !restarts || i == 1 ? link_listen(l, path[i], 0600, NULL) : 0;
+		if (fd[i] < 0)
+			return -1;
+	}
+	CLEANUP(fd_cleanup) int probe = fd_connect(path[1]);
+	if (probe < 0 || link_listen(l, path[1], 0600, NULL) != -EADDRINUSE)
+		return -1;
+	unsigned dropped = link_settled(l);
+	return access(path[0], F_OK) == (restarts ? -1 : 0) ? (int)dropped : -1;
+}
+
 /* The worker. */
 static void obey(struct link *l, int fd, unsigned restarts)
 {
@@ -110,6 +161,10 @@ static void obey(struct link *l, int fd, unsigned restarts)
 		dprintf(fd, "%d\n", find_many(&l->keep));
 	else if (!strcmp(order, "forget"))
 		dprintf(fd, "%u\n", link_forget_others(l, "disk", is_even, NULL));
+	else if (!strcmp(order, "open"))
+		dprintf(fd, "%d\n", open_many(l));
+	else if (!strcmp(order, "listen"))
+		dprintf(fd, "%d\n", listen_twice(l, restarts));
 	else if (!strcmp(order, "rude"))
 		fd_send(l->request_fd, &junk, sizeof(junk), NULL, 0);
 	else if (!strcmp(order, "fail"))
@@ -125,6 +180,7 @@ static int worker(const char *arg)
 	unsigned restarts = 0;
 	int fd;
 
+	snprintf(dir, sizeof(dir), "%s", getenv("TEST_DIR"));
 	if (link_init(&l, arg) || hold_start(fd_steal(&l.hold_fd)) || link_introduce(&l, &intro))
 		return 1;
 	while (!link_event(&l, &ev, &fd)) {
@@ -191,6 +247,7 @@ static int setup(void **state)
 {
 	strcpy(dir, "/tmp/postern-test-XXXXXX");
 	assert_non_null(mkdtemp(dir));
+	setenv("TEST_DIR", dir, 1); /* for the worker */
 	snprintf(sock, sizeof(sock), "%s/run/c.sock", dir);
 	snprintf(state_dir, sizeof(state_dir), "%s/state", dir);
 	return 0;
@@ -348,6 +405,26 @@ static void successor_finds_what_was_kept(void **state)
 	assert_int_equal(wait_for(keeper), 0);
 }
 
+static void successor_has_the_sockets_that_it_asks_for_only(void **state)
+{
+	pid_t keeper = start(), pid;
+
+	ask_worker("listen", "0\n", &pid);
+	kill(pid, SIGKILL);
+	ask_worker("listen", "2\n", &pid);
+	kill(keeper, SIGTERM);
+	assert_int_equal(wait_for(keeper), 0);
+}
+
+static void opens_many_files_asked_for_ahead(void **state)
+{
+	pid_t keeper = start(), pid;
+
+	ask_worker("open", "292\n", &pid);
+	kill(keeper, SIGTERM);
+	assert_int_equal(wait_for(keeper), 0);
+}
+
 static void worker_that_talks_nonsense_is_replaced(void **state)
 {
 	order("rude", false);
@@ -452,6 +529,8 @@ int main(int argc, char **argv)
 		IN_DIR(killed_keeper_leaves_no_worker),
 		IN_DIR(saves_for_the_worker),
 		IN_DIR(successor_finds_what_was_kept),
+		IN_DIR(successor_has_the_sockets_that_it_asks_for_only),
+		IN_DIR(opens_many_files_asked_for_ahead),
 		IN_DIR(worker_that_talks_nonsense_is_replaced),
 		IN_DIR(worker_that_fails_is_replaced),
 		IN_DIR(refuses_to_start_where_another_listens),
