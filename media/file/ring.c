@@ -44,12 +44,19 @@ static int set_up(struct io_uring *u, unsigned sq, unsigned cq)
 
 int ring_probe(void)
 {
+	/* once a process, whose sandbox it is that allows or refuses: making and taking down a ring is
+	 * a third of what it costs to open an image */
+	static pid_t asked;
+	static int answer;
 	struct io_uring u;
-	int err = set_up(&u, 1, 2);
 
-	if (!err)
+	if (asked == getpid())
+		return answer;
+	answer = set_up(&u, 1, 2);
+	asked = getpid();
+	if (!answer)
 		io_uring_queue_exit(&u);
-	return err;
+	return answer;
 }
 
 static int restrict_to_opcodes(const struct ring *r)
