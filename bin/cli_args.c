@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -106,16 +107,47 @@ static int add_word(const json_t *schema, const json_t *params, const char *word
 	return add(schema, cli_find_param(params, key), key, eq + 1, out, err);
 }
 
+/* "--full", "--html FILE" or "--html=FILE" for full=on and html=FILE. @next: the word behind it, or
+ * NULL. Return: 0; 1: it took that one, too; -EINVAL. */
+static int add_option(const json_t *schema, const json_t *params, const char *word, const char *next,
+		      json_t *out, struct ctl_error *err)
+{
+	const char *eq = strchr(word, '='), *name = word + 2;
+	size_t len = eq ? (size_t)(eq - name) : strlen(name);
+	char key[64];
+
+	snprintf(key, sizeof(key), "%.*s", (int)min_u64(len, sizeof(key) - 1), name);
+	const json_t *p = cli_find_param(params, key);
+
+	if (!p)
+		return ctl_fail(err, -EINVAL, "bad_option", word, "there is no such option: --control, "
+				"--json, --help and --version are, and --KEY for each parameter");
+	if (eq)
+		return add(schema, p, key, eq + 1, out, err);
+	if (is_type(p, "bool"))
+		return add(schema, p, key, "on", out, err);
+	if (!next)
+		return ctl_fail(err, -EINVAL, "bad_option", word, "a value is needed behind it");
+	int code = add(schema, p, key, next, out, err);
+
+	return code ? code : 1;
+}
+
 json_t *cli_params(const json_t *schema, const json_t *cmd, char *const *words, int n,
 		   struct ctl_error *err)
 {
 	json_t *out = json_object();
 
 	for (int i = 0; i < n; i++) {
-		if (add_word(schema, json_object_get(cmd, "params"), words[i], out, err)) {
+		const json_t *params = json_object_get(cmd, "params");
+		int used = strncmp(words[i], "--", 2) ? add_word(schema, params, words[i], out, err) :
+			   add_option(schema, params, words[i], i + 1 < n ? words[i + 1] : NULL, out, err);
+
+		if (used < 0) {
 			json_decref(out);
 			return NULL;
 		}
+		i += used;
 	}
 	return out;
 }

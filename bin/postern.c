@@ -8,8 +8,8 @@
 #include "bin/version.h"
 #include "vm/vm_ctl.h"
 
-static const struct ctl_cmd *const local_commands[] = { vm_cmds, bench_cmds, NULL };
-const struct ctl_tables cli_local = { .cmds = local_commands };
+static const struct ctl_cmd *const local_commands[] = { vm_cmds, bench_cmds, compare_cmds, NULL };
+const struct ctl_tables cli_local = { .cmds = local_commands, .sets = compare_sets };
 
 /* What the command line says. */
 struct line {
@@ -60,6 +60,18 @@ static int complain(const struct line *l, const struct ctl_error *err)
 	return 1;
 }
 
+/* Behind a command, "--full" and "--html FILE" are its parameters written another way; but for those
+ * options that every command has. */
+static bool is_parameter(const char *a)
+{
+	static const char *const own[] = { "--help", "--version", "--complete", "--print-schema", "--json" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		if (!strcmp(a, own[i]))
+			return false;
+	return !strncmp(a, "--", 2) && strncmp(a, "--control", 9);
+}
+
 /* Takes the options out of @argv; what is left are the command's words. */
 static int read_line(int argc, char **argv, struct line *l, struct ctl_error *err)
 {
@@ -67,7 +79,7 @@ static int read_line(int argc, char **argv, struct line *l, struct ctl_error *er
 	for (int i = 1; i < argc; i++) {
 		const char *a = argv[i];
 
-		if (a[0] != '-' || l->complete) {
+		if (a[0] != '-' || l->complete || (l->nword && is_parameter(a))) {
 			l->word[l->nword++] = argv[i];
 		} else if (!strcmp(a, "-h") || !strcmp(a, "--help")) {
 			l->help = true;
