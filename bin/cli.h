@@ -2,7 +2,7 @@
 /*
  * What the files of the command-line tool share. A command is known by its schema:
  * posternd's, which the build embeds, and that of the commands that postern runs
- * itself (machines, bench). One thread.
+ * itself (machines, bench, compare). One thread.
  */
 #pragma once
 
@@ -19,7 +19,8 @@ struct cli {
 
 /* Commands that run here and not in posternd; their ctl argument is the struct cli. */
 extern const struct ctl_tables cli_local;
-extern const struct ctl_cmd bench_cmds[];
+extern const struct ctl_cmd bench_cmds[], compare_cmds[];
+extern const struct ctl_kind_set compare_sets[];
 
 /* posternd's schema with the local commands in it. Ownership: a new reference. */
 json_t *cli_schema(void);

@@ -16,6 +16,7 @@ json_t *cli_schema(void)
 	json_array_foreach(json_object_get(own, "commands"), i, cmd)
 		json_object_set_new(cmd, "local", json_true());
 	json_array_extend(json_object_get(schema, "commands"), json_object_get(own, "commands"));
+	json_object_update(json_object_get(schema, "kinds"), json_object_get(own, "kinds"));
 	json_decref(own);
 	return schema;
 }

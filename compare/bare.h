@@ -11,7 +11,6 @@
 
 #include <time.h>
 
-#include "base/hist.h"
 #include "client/bench.h"
 
 /* CPU time of this process so far. */
@@ -25,16 +24,13 @@ static inline uint64_t bare_cpu_ns(void)
 
 /* A bare io_uring loop on the file @path: O_DIRECT where the file system has it, plain descriptor,
  * COOP_TASKRUN, one submission a batch. With @load->interrupts it sleeps for completions.
- * @ret_hist (latencies in ns) may be NULL. Return: 0; -EINVAL; -ENOMEM; -errno of set-up or of a
- * request. */
-int bare_uring(const char *path, const struct client_load *load, struct client_bench_result *ret,
-	       struct hist *ret_hist);
+ * Return: 0; -EINVAL; -ENOMEM; -errno of set-up or of a request. */
+int bare_uring(const char *path, const struct client_load *load, struct client_bench_result *ret);
 
 /* A memcpy loop over the offsets of the load: reads copy from a memory of @load->range_b into
  * depth buffers, loads without reads the other way round. A request counts as waiting for the
  * depth - 1 copies before it. As above. */
-int bare_copy(const struct client_load *load, struct client_bench_result *ret,
-	      struct hist *ret_hist);
+int bare_copy(const struct client_load *load, struct client_bench_result *ret);
 
 struct bare_ring_conf {
 	int peer; /* CPU of the device's thread; -1: anywhere */

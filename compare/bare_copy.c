@@ -98,8 +98,7 @@ static void run_for(struct copy *c, uint64_t ns)
 		run_full(c, end);
 }
 
-int bare_copy(const struct client_load *load, struct client_bench_result *ret,
-	      struct hist *ret_hist)
+int bare_copy(const struct client_load *load, struct client_bench_result *ret)
 {
 	uint64_t depth_b = (uint64_t)load->depth * load->bs_b;
 	struct copy c = { .conf = load, .rng = 88172645463325252ull };
@@ -124,8 +123,8 @@ int bare_copy(const struct client_load *load, struct client_bench_result *ret,
 		ret->p50_ns = (double)hist_quantile(&c.lat, 50, 100);
 		ret->p99_ns = (double)hist_quantile(&c.lat, 99, 100);
 		ret->p999_ns = (double)hist_quantile(&c.lat, 999, 1000);
-		if (ret_hist)
-			*ret_hist = c.lat;
+		if (load->hist)
+			hist_merge(load->hist, &c.lat);
 		munmap(c.buf, depth_b);
 	}
 	if (c.disk)

@@ -234,8 +234,7 @@ static void fill_result(const struct loop *l, uint64_t ns, struct client_bench_r
 	r->p999_ns = (double)hist_quantile(&l->lat, 999, 1000);
 }
 
-int bare_uring(const char *path, const struct client_load *load, struct client_bench_result *ret,
-	       struct hist *ret_hist)
+int bare_uring(const char *path, const struct client_load *load, struct client_bench_result *ret)
 {
 	struct loop *l = calloc(1, sizeof(*l));
 	int slack = prctl(PR_GET_TIMERSLACK);
@@ -260,8 +259,8 @@ int bare_uring(const char *path, const struct client_load *load, struct client_b
 		run_for(l, load->run_ns);
 		ret->cpu_ns = bare_cpu_ns() - cpu_ns;
 		fill_result(l, clock_ticks_to_ns(clock_scale(), clock_ticks() - start), ret);
-		if (ret_hist)
-			*ret_hist = l->lat;
+		if (load->hist)
+			hist_merge(load->hist, &l->lat);
 		prctl(PR_SET_TIMERSLACK, (unsigned long)slack);
 		rc = l->failed;
 	}

@@ -28,7 +28,7 @@ int tool_copy(char **args)
 	struct client_bench_result r;
 
 	pin_thread((unsigned)arg_num(args, "cpu", 0));
-	int rc = bare_copy(&load, &r, NULL);
+	int rc = bare_copy(&load, &r);
 
 	if (rc)
 		die(r.step, rc);

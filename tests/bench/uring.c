@@ -24,7 +24,7 @@ int tool_uring(char **args)
 	struct client_bench_result r;
 
 	pin_thread((unsigned)arg_num(args, "cpu", 0));
-	int rc = bare_uring(arg_text(args, "path", ""), &load, &r, NULL);
+	int rc = bare_uring(arg_text(args, "path", ""), &load, &r);
 
 	if (rc)
 		die(r.step, rc);

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "compare/guard.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+#define PROCESSES_MAX 32
+#define DIRS_MAX 8
+#define END_MS 5000
+
+/* One message; small enough to be written whole. */
+struct word {
+	pid_t pid; /* 0: a directory */
+	char path[GUARD_PATH_MAX];
+};
+
+static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+
+static struct {
+	pid_t pid;
+	int fd;
+	volatile sig_atomic_t held, late;
+} guard = { .fd = -1 };
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
+{
+	remove(path);
+	return 0;
+}
+
+/* The guard's whole life. */
+static void watch(int fd)
+{
+	int process[PROCESSES_MAX];
+	char dir[DIRS_MAX][GUARD_PATH_MAX];
+	unsigned nprocess = 0, ndir = 0;
+	struct word w;
+
+	while (read(fd, &w, sizeof(w)) == sizeof(w)) {
+		if (!w.pid && ndir < DIRS_MAX)
+			memcpy(dir[ndir++], w.path, sizeof(w.path));
+		/* a descriptor, as a number may come to mean another process */
+		if (w.pid && nprocess < PROCESSES_MAX)
+			process[nprocess++] = (int)syscall(SYS_pidfd_open, w.pid, 0);
+	}
+	for (unsigned i = 0; i < nprocess; i++)
+		if (process[i] >= 0)
+			syscall(SYS_pidfd_send_signal, process[i], SIGKILL, NULL, 0);
+	for (unsigned i = 0; i < nprocess; i++) {
+		struct pollfd ended = { .fd = process[i], .events = POLLIN };
+
+		poll(&ended, 1, END_MS);
+	}
+	for (unsigned i = 0; i < ndir; i++)
+		nftw(dir[i], remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void begin_guard(int fd)
+{
+	int null = open("/dev/null", O_RDWR);
+
+	/* neither the terminal's signals nor a reader of our output shall wait for it */
+	setsid();
+	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
+		signal(signals[i], SIG_IGN);
+	for (int i = STDIN_FILENO; i <= STDERR_FILENO; i++)
+		dup2(null, i);
+	watch(fd);
+	_exit(0);
+}
+
+/* Async-signal-safe, as a signal may end us anywhere. */
+void guard_end(void)
+{
+	if (!guard.pid)
+		return;
+	close(guard.fd);
+	while (waitpid(guard.pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	/* machines go to the background and become this process's children, see guard_start() */
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
+	guard.pid = 0;
+	guard.fd = -1;
+	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
+		signal(signals[i], SIG_DFL);
+}
+
+static void on_signal(int sig)
+{
+	if (guard.held) {
+		guard.late = sig;
+		return;
+	}
+	guard_end();
+	raise(sig);
+}
+
+void guard_hold(void)
+{
+	guard.held = 1;
+}
+
+void guard_release(void)
+{
+	guard.held = 0;
+	if (guard.late)
+		on_signal(guard.late);
+}
+
+int guard_start(void)
+{
+	int ends[2];
+
+	if (guard.pid)
+		return -EBUSY;
+	if (pipe2(ends, O_CLOEXEC))
+		return -errno;
+	fflush(NULL);
+	pid_t pid = fork();
+
+	if (pid < 0) {
+		int err = -errno;
+
+		close(ends[0]);
+		close(ends[1]);
+		return err;
+	}
+	if (!pid) {
+		close(ends[1]);
+		begin_guard(ends[0]);
+	}
+	close(ends[0]);
+	guard.fd = ends[1];
+	guard.pid = pid;
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
+		signal(signals[i], on_signal);
+	return 0;
+}
+
+int guard_process(pid_t pid)
+{
+	struct word w = { .pid = pid };
+
+	return fd_write_all(guard.fd, &w, sizeof(w));
+}
+
+int guard_dir(const char *path)
+{
+	struct word w = { 0 };
+
+	if (strlen(path) >= sizeof(w.path))
+		return -ENAMETOOLONG;
+	strcpy(w.path, path);
+	return fd_write_all(guard.fd, &w, sizeof(w));
+}
