@@ -58,6 +58,7 @@ static int on_hello(struct pfn *p, const struct fn_msg *hello)
 	drop_all(p); /* of a posternd that is not there any more */
 	if (le16toh(hello->abi) < FN_ABI_OLDEST || le16toh(hello->abi_oldest) > FN_ABI_NEWEST)
 		return -EPROTONOSUPPORT;
+	m.channel = hello->channel;
 	m.flags = htole32(conf->own_io ? FN_M_OWN_IO : 0);
 	m.down = htole32(conf->down & PFN_SET_ALL);
 	m.up = htole32(conf->up & PFN_SET_ALL);

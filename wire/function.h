@@ -153,8 +153,9 @@ static_assert(sizeof(struct fn_rings) == 5 * 4096, "whole pages");
 #define FN_VERSION_MAX 32
 
 enum fn_msg_kind {
-	FN_HELLO = 1, /* to: abi, abi_oldest: what posternd speaks */
-	FN_READY,     /* from: abi: what was chosen; masks; version of the program */
+	FN_HELLO = 1, /* to: abi, abi_oldest: what posternd speaks; channel: any number */
+	FN_READY,     /* from: abi: what was chosen; channel: of the HELLO that it answers, so that
+		       * what was said to a posternd before is known; masks; version of the program */
 	FN_DISK,      /* to: a channel, with rings, buffers and what wakes posternd (an eventfd) */
 	FN_DISK_READY, /* from: it is mapped and polled; or status says why not */
 	FN_DISK_GONE, /* to: it is over; what was not answered needs no answer */
@@ -176,7 +177,7 @@ struct fn_msg {
 	le16 kind;
 	le16 abi, abi_oldest;
 	le16 mode;
-	le32 channel; /* DISK and after */
+	le32 channel;
 	le32 status;  /* DISK_READY: 0, or an errno */
 	le32 flags;
 	/* READY: sets of 1 << fn_op. Down: on the way to the medium; up: on the way back; with_data:

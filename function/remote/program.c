@@ -58,7 +58,11 @@ struct program *program_new(const struct host_process *process, void *spec)
 	p->process = *process;
 	p->spec = spec;
 	p->born_ns = clock_ns();
-	program_say(p, FN_HELLO);
+	p->hello = (uint32_t)p->born_ns;
+	struct fn_msg hello = msg_of(FN_HELLO);
+
+	hello.channel = htole32(p->hello);
+	say(p, &hello, NULL, 0);
 	return p;
 }
 
@@ -103,6 +107,9 @@ static const char *judge(struct program *p, const struct fn_msg *m, ssize_t n)
 {
 	if (n != sizeof(*m) || le32toh(m->magic) != FN_MAGIC)
 		return "its message makes no sense";
+	/* what it said to a worker before us, which did not live to read it */
+	if (!p->is_ready && (le16toh(m->kind) != FN_READY || le32toh(m->channel) != p->hello))
+		return NULL;
 	switch (le16toh(m->kind)) {
 	case FN_READY:
 		return judge_ready(p, m);

@@ -15,6 +15,7 @@ struct program {
 	bool refused; /* a disk, of channel refused_id; its last answer */
 	uint32_t refused_id;
 	const char *fault; /* static text: it has said what none may */
+	uint32_t hello; /* the number of ours */
 	struct fn_msg said; /* READY */
 	unsigned asked;	   /* channels offered; relaxed atomic: a front's thread offers some */
 	unsigned answered; /* and taken or refused */

@@ -1,17 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A storage function for tests and measurements, in one program:
- *   fake-function [nothing|xor|watch|memory|through] [version=TEXT] [key=N] [fail=SECONDTH] [how=WORD]
+ *   fake-function [WORD] [version=TEXT] [key=N] [fail=N] [how=exit|crash|stall]
  * nothing: passes all on; xor: changes data with a key, both ways; watch: metadata alone; memory: serves
- * from its own memory; through: makes each request again as I/O of its own.
- * fail=N: with the Nth request (after the trial) it ends (how=exit), crashes (how=crash), or stops
- * answering (how=stall).
+ * from its own memory; through: makes each request again as I/O of its own; lossy: forgets a byte of
+ * what is written; early: ends before it is asked anything; probe PATH: tries what a jail forbids, and
+ * says on standard error what came of it.
+ * With the request numbered fail= (after the trial) it ends, crashes, or answers no more.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <postern/function.h>
@@ -19,13 +26,13 @@
 #define MEMORY_B (64ull << 20)
 
 struct args {
-	const char *kind, *version, *how;
+	const char *kind, *path, *version, *how;
 	unsigned key;
 	unsigned long fail, seen;
 	unsigned char *memory;
 };
 
-static struct args args = { "nothing", "1", "exit", 0x5a, 0, 0, NULL };
+static struct args args = { .kind = NULL, .version = "1", .how = "exit", .key = 0x5a };
 
 static void fail_if_told(const struct pfn_disk *d)
 {
@@ -104,12 +111,64 @@ static void through(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
 	}
 }
 
+static void lossy(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		unsigned char *data = reqs[i]->data;
+
+		if (data && reqs[i]->op == PFN_WRITE)
+			data[reqs[i]->len_b - 1] ^= 1;
+		pfn_pass(reqs[i]);
+	}
+}
+
+static void *thread(void *arg)
+{
+	return arg;
+}
+
+static void say(const char *what, int may)
+{
+	fprintf(stderr, "probe: %s %s\n", may ? "may" : "may not", what);
+}
+
+static void probe(const char *path)
+{
+	char text[32] = "";
+	char *argv[] = { (char *)"/bin/true", NULL };
+	pthread_t id;
+	pid_t child;
+
+	say("read a file", open(path, O_RDONLY) >= 0);
+	say("make a file", open("/tmp/postern-probe", O_CREAT | O_WRONLY, 0600) >= 0);
+	say("make a socket", socket(AF_INET, SOCK_STREAM, 0) >= 0);
+	child = fork();
+	if (!child)
+		_exit(0);
+	say("start a process", child > 0);
+	say("start a thread", !pthread_create(&id, NULL, thread, NULL));
+	execv(argv[0], argv);
+	say("start a program", 0);
+	say("signal the keeper", !kill(getppid(), 0));
+	say("trace the keeper", !ptrace(PTRACE_SEIZE, getppid(), 0, 0));
+	say("make a ring", syscall(SYS_io_uring_setup, 1, NULL) >= 0 || errno != EPERM);
+	say("take 300 MiB", mmap(NULL, 300u << 20, PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
+	/* descriptors: 4 is of file=, 5 of read= */
+	if (read(5, text, sizeof(text) - 1) > 0)
+		fprintf(stderr, "probe: given to read: %s\n", text);
+	if (write(4, "hello", 5) != 5)
+		fprintf(stderr, "probe: cannot write what it was given\n");
+}
+
 static void parse(const char *arg)
 {
 	const char *value = strchr(arg, '=');
 
-	if (!value)
+	if (!value && !args.kind)
 		args.kind = arg;
+	else if (!value)
+		args.path = arg;
 	else if (!strncmp(arg, "version=", 8))
 		args.version = value + 1;
 	else if (!strncmp(arg, "key=", 4))
@@ -130,6 +189,8 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc; i++)
 		parse(argv[i]);
 	conf.version = args.version;
+	if (!args.kind)
+		args.kind = "nothing";
 	if (!strcmp(args.kind, "xor"))
 		conf.requests = xor;
 	if (!strcmp(args.kind, "watch")) {
@@ -147,7 +208,11 @@ int main(int argc, char **argv)
 		conf.up = 0;
 		conf.own_io = 1;
 	}
-	if (!strcmp(args.kind, "early")) /* ends before it is asked anything */
+	if (!strcmp(args.kind, "lossy"))
+		conf.requests = lossy;
+	if (!strcmp(args.kind, "early"))
 		return 3;
+	if (!strcmp(args.kind, "probe"))
+		probe(args.path);
 	return pfn_main(&conf);
 }
