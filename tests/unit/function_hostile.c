@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Programs that misbehave: each thing that they can write into shared memory or say on their socket.
+ * A fault costs them the lane, and nobody else anything. */
+#include "remote_bed.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "function/remote/program.h"
+
+static uint8_t buf[64 * 1024];
+
+/* The lane has found @text wrong, told control once, and let its request go past the program. */
+static void assert_lost(struct rig *g, const char *text)
+{
+	rig_turn(g);
+	assert_non_null(g->l->fault);
+	assert_string_equal(g->l->fault, text);
+	assert_int_equal(g->told, 1);
+	assert_null(g->l->ring.shared);
+	assert_int_equal(g->l->nsent, 0);
+	rig_close(g);
+}
+
+/* A lane whose program has one write, and its slot. */
+static unsigned open_with_write(struct rig *g, struct bed_req *q)
+{
+	rig_open(g, FN_TRANSFORM, REMOTE_BYPASS);
+	g->c.own_io = true;
+	rig_gain(g);
+	rig_ask(g, q, REQ_WRITE, 0, 4096, buf);
+	return rig_take(g).slot;
+}
+
+static void answers_a_slot_that_there_is_not(void **state)
+{
+	struct rig g;
+	struct bed_req q;
+
+	open_with_write(&g, &q);
+	rig_answer(&g, FN_SLOTS, FN_PASS, FN_OK);
+	assert_lost(&g, "it answers a slot that there is not");
+	assert_int_equal(q.status, REQ_OK);
+}
+
+static void answers_what_nobody_asked(void **state)
+{
+	struct rig g;
+	struct bed_req q;
+	unsigned slot = open_with_write(&g, &q);
+
+	rig_answer(&g, slot + 1, FN_PASS, FN_OK);
+	assert_lost(&g, "it answers what it does not have");
+}
+
+static void answers_twice(void **state)
+{
+	struct rig g;
+	struct bed_req q;
+	unsigned slot = open_with_write(&g, &q);
+
+	g.s->when = SCRIPT_HELD; /* it is still below when the second one comes */
+	rig_answer(&g, slot, FN_PASS, FN_OK);
+	rig_answer(&g, slot, FN_DONE, FN_IOERR);
+	rig_turn(&g);
+	script_release_all(g.s, REQ_OK);
+	assert_lost(&g, "it answers what it does not have");
+	assert_int_equal(q.status, REQ_OK);
+}
+
+static void answers_with_no_kind(void **state)
+{
+	static const uint8_t kinds[] = { 0, FN_IO + 1, 255 };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct rig g;
+		struct bed_req q;
+		unsigned slot = open_with_write(&g, &q);
+
+		rig_answer(&g, slot, kinds[i], FN_OK);
+		assert_lost(&g, "its answer makes no sense");
+	}
+}
+
+static void answers_with_a_status_that_there_is_not(void **state)
+{
+	struct rig g;
+	struct bed_req q;
+	unsigned slot = open_with_write(&g, &q);
+
+	rig_answer(&g, slot, FN_DONE, FN_STATUSES);
+	assert_lost(&g, "its answer makes no sense");
+}
+
+static void passes_on_what_it_serves(void **state)
+{
+	struct rig g;
+	struct bed_req q;
+
+	rig_open(&g, FN_SERVE, REMOTE_ERROR);
+	g.c.down = RW;
+	rig_gain(&g);
+	rig_ask(&g, &q, REQ_READ, 0, 4096, buf);
+	rig_answer(&g, rig_take(&g).slot, FN_PASS, FN_OK);
+	rig_turn(&g);
+	assert_int_equal(q.status, REQ_IOERR);
+	assert_int_equal(g.s->nseen, 0);
+	assert_lost(&g, "it passes on what it serves");
+}
+
+static void says_that_it_has_taken_what_never_was(void **state)
+{
+	struct rig g;
+	struct bed_req q;
+
+	rig_open(&g, FN_OBSERVE, REMOTE_PAUSE);
+	g.c.down = 1u << FN_WRITE;
+	g.c.up = g.c.with_data = 0;
+	rig_gain(&g);
+	for (unsigned i = 0; i <= FN_ENTRIES; i++) {
+		g.c.rings->program.taken = htole32(FN_ENTRIES + 1);
+		rig_ask(&g, &q, REQ_WRITE, 0, 512, buf);
+		rig_turn(&g);
+		assert_int_equal(q.status, REQ_OK);
+	}
+	assert_lost(&g, "it says that it has taken what was never there");
+}
+
+struct own_case {
+	const char *what;
+	struct fn_word w;
+	uint32_t len_b, buf_off_b;
+};
+
+#define OWN(op_, slot_) { .kind = FN_IO, .op = (op_), .slot = (slot_) }
+
+static void asks_for_io_that_makes_no_sense(void **state)
+{
+	static const struct own_case cases[] = {
+		{ "an operation that there is not", OWN(FN_OPS, FN_SLOTS), 512, 0 },
+		{ "a slot beyond all", OWN(FN_READ, FN_ALL_SLOTS), 512, 0 },
+		{ "the slot that is no slot", OWN(FN_READ, FN_NO_SLOT), 512, 0 },
+		{ "a slot that it does not have", OWN(FN_READ, 5), 512, 0 },
+		{ "more than the buffer", OWN(FN_READ, FN_SLOTS), FN_BUF_B + 512, 0 },
+		{ "beyond its end", OWN(FN_WRITE, FN_SLOTS), 4096, FN_BUF_B - 512 },
+		{ "round the end of numbers", OWN(FN_WRITE, FN_SLOTS), 4096, 0xfffffe00u },
+		{ "a length round the end", OWN(FN_WRITE, FN_SLOTS), 0xfffffe00u, 1024 },
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct rig g;
+		struct bed_req q;
+		struct fn_entry e = { .len_b = htole32(cases[i].len_b),
+				      .buf_off_b = htole32(cases[i].buf_off_b) };
+
+		open_with_write(&g, &q);
+		rig_put(&g, cases[i].w, &e);
+		assert_lost(&g, "it asks for I/O of its own that makes no sense");
+		assert_int_equal(q.status, REQ_OK);
+	}
+}
+
+static void asks_for_io_that_it_did_not_announce(void **state)
+{
+	struct fn_entry e = { .len_b = htole32(512) };
+	struct rig g;
+
+	rig_open(&g, FN_TRANSFORM, REMOTE_BYPASS);
+	rig_gain(&g);
+	struct bed_req q;
+
+	rig_ask(&g, &q, REQ_WRITE, 0, 4096, buf);
+	rig_put(&g, (struct fn_word)OWN(FN_READ, FN_SLOTS), &e);
+	assert_lost(&g, "it asks for I/O of its own that makes no sense");
+}
+
+static void asks_for_more_io_than_it_may(void **state)
+{
+	struct fn_entry e = { .len_b = htole32(512) };
+	struct rig g;
+	struct bed_req q;
+
+	open_with_write(&g, &q);
+	g.s->when = SCRIPT_HELD;
+	for (unsigned i = 0; i < FN_IO_MAX; i++)
+		rig_put(&g, (struct fn_word)OWN(FN_READ, FN_SLOTS), &e);
+	rig_turn(&g);
+	assert_int_equal(g.l->nio, FN_IO_MAX);
+	assert_null(g.l->fault);
+	rig_put(&g, (struct fn_word)OWN(FN_READ, FN_SLOTS), &e);
+	rig_turn(&g);
+	assert_non_null(g.l->fault);
+	g.s->when = SCRIPT_NOW;
+	script_release_all(g.s, REQ_OK);
+	assert_lost(&g, "it asks for I/O of its own that makes no sense");
+}
+
+static void answers_while_its_own_io_uses_the_buffer(void **state)
+{
+	struct fn_entry e = { .len_b = htole32(512) };
+	struct rig g;
+	struct bed_req q;
+	unsigned slot = open_with_write(&g, &q);
+
+	g.s->when = SCRIPT_HELD;
+	rig_put(&g, (struct fn_word)OWN(FN_READ, (uint16_t)slot), &e);
+	rig_answer(&g, slot, FN_PASS, FN_OK);
+	rig_turn(&g);
+	assert_int_equal(q.status, BED_NOT_DONE);
+	g.s->when = SCRIPT_NOW;
+	script_release_all(g.s, REQ_OK);
+	rig_turn(&g);
+	assert_lost(&g, "it answers while I/O of its own uses the buffer");
+}
+
+/* Judged as a guest's request would be, and told: that is no fault. */
+static void asks_for_io_that_the_disk_refuses(void **state)
+{
+	static const struct {
+		unsigned op;
+		uint64_t off_b;
+		uint32_t len_b;
+		enum fn_status status;
+	} cases[] = {
+		{ FN_READ, DISK_B, 512, FN_RANGE },
+		{ FN_READ, UINT64_MAX - 511, 1024, FN_RANGE },
+		{ FN_READ, 0, 0, FN_RANGE },
+		{ FN_READ, 1, 512, FN_RANGE },
+		{ FN_WRITE, 0, 511, FN_RANGE },
+		{ FN_WRITE, 0, 512, FN_RDONLY },
+		{ FN_DISCARD, 0, 512, FN_RDONLY },
+		{ FN_ZEROES, 0, 512, FN_RDONLY },
+		{ FN_FLUSH, 0, 0, FN_OK },
+	};
+	struct rig g;
+
+	rig_open(&g, FN_TRANSFORM, REMOTE_PAUSE);
+	g.c.own_io = true;
+	rig_gain(&g);
+	g.b.lane->readonly = true;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct fn_entry e = { .off_b = htole64(cases[i].off_b),
+				      .len_b = htole32(cases[i].len_b) };
+
+		rig_put(&g, (struct fn_word)OWN((uint8_t)cases[i].op, FN_SLOTS), &e);
+		rig_turn(&g);
+		assert_int_equal(rig_take(&g).status, cases[i].status);
+	}
+	g.b.lane->readonly = g.b.lane->has_zeroes = false;
+	struct fn_entry e = { .len_b = htole32(512) };
+
+	rig_put(&g, (struct fn_word)OWN(FN_ZEROES, FN_SLOTS), &e);
+	rig_turn(&g);
+	assert_int_equal(rig_take(&g).status, FN_UNSUPP);
+	assert_null(g.l->fault);
+	rig_close(&g);
+}
+
+/* Old laps, and what stands in entries that were not written, say nothing. */
+static void leaves_rubbish_in_its_ring(void **state)
+{
+	struct rig g;
+	struct bed_req q;
+	unsigned slot = open_with_write(&g, &q);
+
+	memset(&g.c.rings->from[1], 0xff, sizeof(g.c.rings->from) - sizeof(g.c.rings->from[0]));
+	for (unsigned lap = 0; lap < 4; lap++) {
+		g.c.rings->from[0].word = htole64(fn_pack((struct fn_word){
+			.lap = (uint16_t)(lap == 1 ? 77 : lap), .slot = (uint16_t)slot,
+			.kind = FN_DONE, .status = FN_IOERR }));
+		rig_turn(&g);
+		assert_int_equal(q.status, BED_NOT_DONE);
+	}
+	rig_answer(&g, slot, FN_PASS, FN_OK);
+	rig_turn(&g);
+	assert_int_equal(q.status, REQ_OK);
+	assert_null(g.l->fault);
+	rig_close(&g);
+}
+
+/* It is woken once for each time that it says it sleeps, whatever it says. */
+static void says_that_it_sleeps_all_the_time(void **state)
+{
+	struct rig g;
+	struct bed_req q[8];
+	int pair[2];
+	char text[64];
+	unsigned kicks = 0;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	rig_open(&g, FN_TRANSFORM, REMOTE_BYPASS);
+	g.c.kick_fd = pair[0];
+	g.c.rings->program.sleeps = htole32(0xffffffffu);
+	rig_gain(&g);
+	for (unsigned i = 0; i < 8; i++) {
+		rig_ask(&g, &q[i], REQ_WRITE, 0, 4096, buf);
+		rig_turn(&g);
+	}
+	while (recv(pair[1], text, sizeof(text), MSG_DONTWAIT) > 0)
+		kicks++;
+	assert_int_equal(kicks, 1);
+	/* nobody reads: the poller waits for nobody */
+	for (unsigned i = 0; i < 100000; i++) {
+		g.c.rings->program.sleeps = htole32(2 * i + 1);
+		remote_kick(g.l);
+	}
+	remote_lose(g.l, NULL);
+	bed_run(&g.b, 8);
+	rig_close(&g);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+/* A program at the other end of a socket, which the test speaks for. */
+struct talk {
+	struct program *p;
+	int sock;
+	struct fn_msg hello;
+};
+
+static void talk_open(struct talk *t)
+{
+	int pair[2];
+	struct host_process process = { .pid = 1, .pidfd = -1 };
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	process.sock = pair[0];
+	t->sock = pair[1];
+	t->p = program_new(&process, NULL);
+	assert_int_equal(recv(t->sock, &t->hello, sizeof(t->hello), 0), sizeof(t->hello));
+}
+
+static void talk_close(struct talk *t)
+{
+	program_free(t->p);
+	close(t->sock);
+}
+
+static struct fn_msg ready(const struct talk *t)
+{
+	return (struct fn_msg){ .magic = htole32(FN_MAGIC), .kind = htole16(FN_READY),
+				.abi = htole16(FN_ABI_NEWEST), .channel = t->hello.channel,
+				.down = htole32(3), .name = "test", .version = "1" };
+}
+
+static void say(struct talk *t, const struct fn_msg *m, size_t len_b)
+{
+	assert_int_equal(send(t->sock, m, len_b, 0), len_b);
+	program_read(t->p);
+}
+
+static void is_ready_when_it_says_so(void **state)
+{
+	struct talk t;
+
+	talk_open(&t);
+	assert_int_equal(le16toh(t.hello.kind), FN_HELLO);
+	assert_int_equal(le16toh(t.hello.abi), FN_ABI_NEWEST);
+	assert_int_equal(le16toh(t.hello.abi_oldest), FN_ABI_OLDEST);
+	struct fn_msg m = ready(&t);
+
+	/* what was said to somebody before us is not for us */
+	m.channel = htole32(le32toh(m.channel) + 1);
+	m.down = htole32(0);
+	say(&t, &m, sizeof(m));
+	assert_false(t.p->is_ready);
+	m = ready(&t);
+	say(&t, &m, sizeof(m));
+	assert_true(t.p->is_ready);
+	assert_null(t.p->fault);
+	assert_int_equal(le32toh(t.p->said.down), 3);
+	talk_close(&t);
+}
+
+static void speaks_a_version_that_there_is_not(void **state)
+{
+	static const uint16_t versions[] = { 0, FN_ABI_OLDEST - 1, FN_ABI_NEWEST + 1, 0xffff };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(versions); i++) {
+		struct talk t;
+
+		talk_open(&t);
+		struct fn_msg m = ready(&t);
+
+		m.abi = htole16(versions[i]);
+		say(&t, &m, sizeof(m));
+		assert_string_equal(t.p->fault, "it speaks another version of the interface");
+		talk_close(&t);
+	}
+}
+
+static void wants_to_see_what_there_is_not(void **state)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		struct talk t;
+
+		talk_open(&t);
+		struct fn_msg m = ready(&t);
+		le32 *field[] = { &m.down, &m.up, &m.with_data, &m.flags };
+
+		*field[i] = htole32(1u << 5);
+		say(&t, &m, sizeof(m));
+		assert_string_equal(t.p->fault, "it asks for what this version does not have");
+		talk_close(&t);
+	}
+}
+
+static void has_a_name_that_is_no_text(void **state)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		struct talk t;
+
+		talk_open(&t);
+		struct fn_msg m = ready(&t);
+
+		if (i == 0)
+			memset(m.name, 'a', sizeof(m.name));
+		if (i == 1)
+			memset(m.version, 'a', sizeof(m.version));
+		if (i == 2)
+			m.name[0] = '\n';
+		if (i == 3)
+			m.version[0] = (char)0x80;
+		say(&t, &m, sizeof(m));
+		assert_string_equal(t.p->fault, "its name or version is no text");
+		talk_close(&t);
+	}
+}
+
+static void says_what_makes_no_sense(void **state)
+{
+	static const char *const fault[] = {
+		"its message makes no sense", "its message makes no sense",
+		"its message makes no sense", "it says twice that it is ready",
+		"its message is of no kind", "it answers for a disk that it was not given",
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(fault); i++) {
+		struct talk t;
+		struct {
+			struct fn_msg m;
+			char more;
+		} long_one;
+
+		talk_open(&t);
+		struct fn_msg m = ready(&t);
+
+		say(&t, &m, sizeof(m));
+		memcpy(&long_one.m, &m, sizeof(m));
+		if (i == 2)
+			m.magic = 0;
+		if (i == 4)
+			m.kind = htole16(FN_STOP + 1);
+		if (i == 5)
+			m.kind = htole16(FN_DISK_READY);
+		say(&t, i == 1 ? &long_one.m : &m,
+		    i == 0 ? sizeof(m) - 1 : sizeof(m) + (i == 1));
+		assert_string_equal(t.p->fault, fault[i]);
+		talk_close(&t);
+	}
+}
+
+static void closes_its_socket(void **state)
+{
+	struct talk t;
+	char why[HOST_WHY_MAX];
+
+	talk_open(&t);
+	shutdown(t.sock, SHUT_RDWR);
+	assert_int_equal(program_await_ready(t.p, clock_ns() + 10 * NS_PER_S, why), -ECHILD);
+	assert_true(t.p->has_ended);
+	talk_close(&t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(answers_a_slot_that_there_is_not),
+		cmocka_unit_test(answers_what_nobody_asked),
+		cmocka_unit_test(answers_twice),
+		cmocka_unit_test(answers_with_no_kind),
+		cmocka_unit_test(answers_with_a_status_that_there_is_not),
+		cmocka_unit_test(passes_on_what_it_serves),
+		cmocka_unit_test(says_that_it_has_taken_what_never_was),
+		cmocka_unit_test(asks_for_io_that_makes_no_sense),
+		cmocka_unit_test(asks_for_io_that_it_did_not_announce),
+		cmocka_unit_test(asks_for_more_io_than_it_may),
+		cmocka_unit_test(answers_while_its_own_io_uses_the_buffer),
+		cmocka_unit_test(asks_for_io_that_the_disk_refuses),
+		cmocka_unit_test(leaves_rubbish_in_its_ring),
+		cmocka_unit_test(says_that_it_sleeps_all_the_time),
+		cmocka_unit_test(is_ready_when_it_says_so),
+		cmocka_unit_test(speaks_a_version_that_there_is_not),
+		cmocka_unit_test(wants_to_see_what_there_is_not),
+		cmocka_unit_test(has_a_name_that_is_no_text),
+		cmocka_unit_test(says_what_makes_no_sense),
+		cmocka_unit_test(closes_its_socket),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
