@@ -226,7 +226,8 @@ static unsigned take_fds(struct msghdr *m, int *all, unsigned max)
 	return n;
 }
 
-ssize_t fd_recv(int sock, void *buf, size_t len, int *ret_fds, unsigned max_fd, unsigned *ret_nfd)
+static ssize_t receive(int sock, void *buf, size_t len, int flags, int *ret_fds, unsigned max_fd,
+		       unsigned *ret_nfd)
 {
 	union {
 		struct cmsghdr align;
@@ -239,7 +240,7 @@ ssize_t fd_recv(int sock, void *buf, size_t len, int *ret_fds, unsigned max_fd, 
 	ssize_t n;
 
 	do {
-		n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
+		n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC | flags);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
@@ -253,4 +254,20 @@ ssize_t fd_recv(int sock, void *buf, size_t len, int *ret_fds, unsigned max_fd, 
 		memcpy(ret_fds, all, nfd * sizeof(int));
 	*ret_nfd = nfd;
 	return n;
+}
+
+ssize_t fd_recv(int sock, void *buf, size_t len, int *ret_fds, unsigned max_fd, unsigned *ret_nfd)
+{
+	return receive(sock, buf, len, 0, ret_fds, max_fd, ret_nfd);
+}
+
+ssize_t fd_peek(int sock, void *buf, size_t len, int *ret_fds, unsigned max_fd, unsigned *ret_nfd)
+{
+	const int flags = MSG_PEEK | MSG_DONTWAIT;
+
+	if (ret_fds)
+		return receive(sock, buf, len, flags, ret_fds, max_fd, ret_nfd);
+	ssize_t n = recv(sock, buf, len, flags);
+
+	return n < 0 ? -errno : n;
 }

@@ -39,3 +39,7 @@ int fd_send(int sock, const void *buf, size_t len, const int *fds, unsigned nfd)
  * many arrived and are now the caller's; with more than fit, all are closed and -EMSGSIZE.
  * Return: bytes, 0 at the end, -errno. */
 ssize_t fd_recv(int sock, void *buf, size_t len, int *ret_fds, unsigned max_fd, unsigned *ret_nfd);
+
+/* The same without waiting, and without taking anything out of the socket: the descriptors are
+ * duplicates. With @ret_fds NULL none are made. */
+ssize_t fd_peek(int sock, void *buf, size_t len, int *ret_fds, unsigned max_fd, unsigned *ret_nfd);

@@ -36,6 +36,7 @@ struct gregion {
 	ino_t ino;
 	uint64_t file_off_b;
 	unsigned refs; /* tables that hold it; the control thread's */
+	unsigned slot; /* the owner's: where the file is kept */
 };
 
 struct gmem {

@@ -24,7 +24,7 @@ static const int plain[] = {
 	SCMP_SYS(pwritev2), SCMP_SYS(lseek), SCMP_SYS(fsync), SCMP_SYS(fdatasync),
 	SCMP_SYS(sync_file_range), SCMP_SYS(fallocate), SCMP_SYS(ftruncate), SCMP_SYS(fadvise64),
 	SCMP_SYS(fstat), SCMP_SYS(fstatfs), SCMP_SYS(fcntl), SCMP_SYS(close), SCMP_SYS(dup),
-	SCMP_SYS(dup3), SCMP_SYS(close_range),
+	SCMP_SYS(dup3), SCMP_SYS(close_range), SCMP_SYS(pipe2), SCMP_SYS(splice),
 	SCMP_SYS(io_uring_setup), SCMP_SYS(io_uring_enter), SCMP_SYS(io_uring_register),
 	/* connected and listening sockets; none is made */
 	SCMP_SYS(accept4), SCMP_SYS(recvmsg), SCMP_SYS(recvfrom), SCMP_SYS(sendmsg),

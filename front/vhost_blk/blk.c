@@ -20,6 +20,8 @@ void blk_end_unusual(struct vq *q, struct req *const *reqs, unsigned n)
 		if (blk_tag_gen(b->tag) != q->gen)
 			q->old_inflight--;
 	}
+	if (q->replaying && !q->old_inflight)
+		vq_replay_ended(q);
 }
 
 static void refuse(struct vq *q, struct req *r, enum req_status s)

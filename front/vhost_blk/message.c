@@ -5,39 +5,20 @@
  * handler judges the rest. A handler returns 0, -EPROTO for what no front end may send
  * (the connection is closed), or another -errno for what we could not do (refused if the
  * front end asked to be told, otherwise the connection is closed).
+ *
+ * A handler may run again for the same message, in a successor of this process, on whatever
+ * of its effects was committed before (session_commit()): the same again is no error.
  */
-#include <fcntl.h>
-#include <linux/magic.h>
-#include <poll.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "front/vhost_blk/config.h"
+#include "front/vhost_blk/message.h"
 #include "front/vhost_blk/session.h"
 #include "front/vhost_blk/track.h"
-
-#define PROTOCOL_FEATURES                                                                \
-	(BIT(VHOST_USER_PROTOCOL_F_MQ) | BIT(VHOST_USER_PROTOCOL_F_LOG_SHMFD) |          \
-	 BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK) | BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) | \
-	 BIT(VHOST_USER_PROTOCOL_F_CONFIG) | BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) | \
-	 BIT(VHOST_USER_PROTOCOL_F_RESET_DEVICE) |                                       \
-	 BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS))
-
-struct message {
-	struct vhost_user_msg in;
-	int fd[VHOST_USER_FDS_MAX]; /* a handler that keeps one steals it */
-	unsigned nfd;
-
-	struct vhost_user_msg out; /* the reply, with hdr.size set by the handler */
-	bool replies;
-	int out_fd; /* goes with the reply and is closed; -1: none */
-};
 
 static void reply_u64(struct message *m, uint64_t v)
 {
@@ -83,19 +64,19 @@ static struct gregion_desc desc_of(const struct vhost_user_mem_region r)
 
 /* The region of the table in force that is this one, file and all, with a reference for the
  * caller; or a newly mapped one. */
-static int region_of(struct session *s, const struct gregion_desc *d, int fd,
+static int region_of(struct session *s, const struct gregion_desc *d, const struct kept_fd *fd,
 		     struct gregion **ret_region)
 {
 	struct gregion *g = s->mem ? gmem_find(s->mem, d) : NULL;
 	struct stat st;
 
-	if (g && !fstat(fd, &st) && st.st_dev == g->dev && st.st_ino == g->ino &&
+	if (g && !fstat(fd->fd, &st) && st.st_dev == g->dev && st.st_ino == g->ino &&
 	    d->file_off_b == g->file_off_b) {
 		g->refs++;
 		*ret_region = g;
 		return 0;
 	}
-	return gregion_open(d, fd, s->f->conf.memory, ret_region);
+	return session_open_region(s, d, fd, ret_region);
 }
 
 static int set_mem_table(struct session *s, struct message *m)
@@ -113,7 +94,7 @@ static int set_mem_table(struct session *s, struct message *m)
 		struct gregion_desc d = desc_of(t.region[i]);
 		struct gregion *g;
 
-		err = region_of(s, &d, m->fd[i], &g);
+		err = region_of(s, &d, &m->fd[i], &g);
 		if (err)
 			break;
 		err = gmem_new(mem, g, NULL, &more);
@@ -141,7 +122,7 @@ static int add_mem_reg(struct session *s, struct message *m)
 	/* said again after a lost reply */
 	if (s->mem && gmem_find(s->mem, &d))
 		return 0;
-	int err = gregion_open(&d, m->fd[0], s->f->conf.memory, &g);
+	int err = session_open_region(s, &d, &m->fd[0], &g);
 	if (err)
 		return err;
 	err = gmem_new(s->mem, g, NULL, &mem);
@@ -175,10 +156,12 @@ static int set_log_base(struct session *s, struct message *m)
 
 	if (m->nfd != 1)
 		return -EPROTO;
-	int err = dirty_open(&d, m->fd[0], &log);
+	int err = dirty_open(&d, m->fd[0].fd, &log);
 	if (err)
 		return err;
 	session_set_log(s, log);
+	s->log_at = d;
+	s->log_slot = m->fd[0].slot;
 	/* with LOG_SHMFD this message has an answer of its own */
 	if (s->protocol & BIT(VHOST_USER_PROTOCOL_F_LOG_SHMFD))
 		reply_u64(m, 0);
@@ -190,8 +173,10 @@ static int set_vring_num(struct session *s, struct message *m)
 	struct session_queue *q = session_queue(s, m->in.payload.state.index);
 	uint32_t n = m->in.payload.state.num;
 
-	if (!q || !n || n > VIRTQ_SIZE_MAX || q->vq.running)
+	if (!q || !n || n > VIRTQ_SIZE_MAX)
 		return -EPROTO;
+	if (q->vq.running)
+		return q->size == n ? 0 : -EPROTO;
 	q->size = (uint16_t)n;
 	return session_update_queue(s, q);
 }
@@ -227,7 +212,8 @@ static int get_vring_base(struct session *s, struct message *m)
 	if (!q)
 		return -EPROTO;
 	session_stop_queue(s, q);
-	q->kick_fd = fd_close(q->kick_fd);
+	session_unbar_queue(s, q);
+	kept_fd_close(&q->kick);
 	q->has_kick = false;
 	m->out.payload.state = (struct vhost_user_vring_state){ q->vq.index, q->base };
 	m->out.hdr.size = sizeof(m->out.payload.state);
@@ -236,7 +222,8 @@ static int get_vring_base(struct session *s, struct message *m)
 }
 
 /* Index and descriptor of SET_VRING_KICK, _CALL and _ERR. Return: the queue; NULL: malformed. */
-static struct session_queue *queue_and_fd(struct session *s, struct message *m, int *ret_fd)
+static struct session_queue *queue_and_fd(struct session *s, struct message *m,
+					  struct kept_fd *ret_fd)
 {
 	uint64_t v = m->in.payload.u64;
 	bool none = v & VHOST_USER_VRING_NOFD;
@@ -245,51 +232,39 @@ static struct session_queue *queue_and_fd(struct session *s, struct message *m, 
 		return NULL;
 	struct session_queue *q = session_queue(s, v & VHOST_USER_VRING_INDEX_MASK);
 	if (q)
-		*ret_fd = none ? -1 : fd_steal(&m->fd[0]);
+		*ret_fd = none ? NO_KEPT_FD : kept_fd_steal(&m->fd[0]);
 	return q;
-}
-
-/* An eventfd can be read without waiting; a pipe, a file or a terminal cannot, or gives other
- * amounts. A notification lost here is none: a queue is looked at when it starts. */
-static bool is_eventfd(int fd)
-{
-	uint64_t v;
-	struct iovec iov = { &v, sizeof(v) };
-	struct stat st;
-	ssize_t n = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
-
-	return (n == sizeof(v) || (n < 0 && errno == EAGAIN)) && !fstat(fd, &st) &&
-	       !(st.st_mode & S_IFMT);
 }
 
 static int set_vring_kick(struct session *s, struct message *m)
 {
-	int fd;
+	struct kept_fd fd;
 	struct session_queue *q = queue_and_fd(s, m, &fd);
 
 	if (!q)
 		return -EPROTO;
-	if (fd >= 0 && !is_eventfd(fd)) {
-		fd_close(fd);
+	if (fd.fd >= 0 && !session_may_read(fd.fd)) {
+		kept_fd_close(&fd);
 		return -EPROTO;
 	}
 	session_stop_queue(s, q);
-	fd_close(q->kick_fd);
-	q->kick_fd = fd;
+	kept_fd_close(&q->kick);
+	q->kick = fd;
 	q->has_kick = true;
 	return session_update_queue(s, q);
 }
 
 /* As queue_and_fd(), for a descriptor that a poller writes to and must never wait for. */
-static struct session_queue *queue_and_signal(struct session *s, struct message *m, int *ret_fd)
+static struct session_queue *queue_and_signal(struct session *s, struct message *m,
+					      struct kept_fd *ret_fd)
 {
-	int fd = -1;
+	struct kept_fd fd = NO_KEPT_FD;
 	struct session_queue *q = queue_and_fd(s, m, &fd);
 
 	if (!q)
 		return NULL;
-	if (fd >= 0 && (!is_eventfd(fd) || fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK))) {
-		fd_close(fd);
+	if (fd.fd >= 0 && !session_may_write(fd.fd)) {
+		kept_fd_close(&fd);
 		return NULL;
 	}
 	*ret_fd = fd;
@@ -298,29 +273,29 @@ static struct session_queue *queue_and_signal(struct session *s, struct message 
 
 static int set_vring_call(struct session *s, struct message *m)
 {
-	int fd;
+	struct kept_fd fd;
 	struct session_queue *q = queue_and_signal(s, m, &fd);
 
 	if (!q)
 		return -EPROTO;
 	if (q->vq.running)
-		vq_set_call(&q->vq, fd);
-	fd_close(q->call_fd);
-	q->call_fd = fd;
+		vq_set_call(&q->vq, fd.fd);
+	kept_fd_close(&q->call);
+	q->call = fd;
 	return 0;
 }
 
 static int set_vring_err(struct session *s, struct message *m)
 {
-	int fd;
+	struct kept_fd fd;
 	struct session_queue *q = queue_and_signal(s, m, &fd);
 
 	if (!q)
 		return -EPROTO;
 	if (q->vq.running)
-		vq_set_err(&q->vq, fd);
-	fd_close(q->err_fd);
-	q->err_fd = fd;
+		vq_set_err(&q->vq, fd.fd);
+	kept_fd_close(&q->err);
+	q->err = fd;
 	return 0;
 }
 
@@ -337,13 +312,13 @@ static int set_vring_enable(struct session *s, struct message *m)
 
 static int get_protocol_features(struct session *s, struct message *m)
 {
-	reply_u64(m, PROTOCOL_FEATURES);
+	reply_u64(m, MESSAGE_PROTOCOL_FEATURES);
 	return 0;
 }
 
 static int set_protocol_features(struct session *s, struct message *m)
 {
-	if (m->in.payload.u64 & ~PROTOCOL_FEATURES)
+	if (m->in.payload.u64 & ~MESSAGE_PROTOCOL_FEATURES)
 		return -EPROTO;
 	s->protocol = m->in.payload.u64;
 	return 0;
@@ -359,8 +334,8 @@ static int set_backend_req_fd(struct session *s, struct message *m)
 {
 	if (m->nfd != 1)
 		return -EPROTO;
-	fd_close(s->backend_fd);
-	s->backend_fd = fd_steal(&m->fd[0]);
+	kept_fd_close(&s->backend);
+	s->backend = kept_fd_steal(&m->fd[0]);
 	return 0;
 }
 
@@ -394,8 +369,8 @@ static int set_config(struct session *s, struct message *m)
 	    !(s->features & BIT(VIRTIO_BLK_F_CONFIG_WCE)))
 		return -EINVAL;
 	s->f->writeback = m->in.payload.config.data[0] & 1;
-	if (s->track)
-		track_note_write_through(s->track, !s->f->writeback);
+	if (s->track.at)
+		track_note_write_through(s->track.at, !s->f->writeback);
 	session_update_write_through(s);
 	return 0;
 }
@@ -409,17 +384,9 @@ static int get_inflight_fd(struct session *s, struct message *m)
 	    want.queue_size > VIRTQ_SIZE_MAX)
 		return -EPROTO;
 	uint64_t len_b = track_region_len_b(packed, want.queue_size) * want.num_queues;
-	int fd = memfd_create("postern-inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd = track_region_fd(len_b);
 	if (fd < 0)
-		return -errno;
-	/* sealed: a front end that truncates it would kill us */
-	if (ftruncate(fd, (off_t)len_b) ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)) {
-		int err = -errno;
-
-		fd_close(fd);
-		return err;
-	}
+		return fd;
 	want.mmap_size_b = len_b;
 	want.mmap_off_b = 0;
 	m->out.payload.inflight = want;
@@ -432,40 +399,20 @@ static int get_inflight_fd(struct session *s, struct message *m)
 static int set_inflight_fd(struct session *s, struct message *m)
 {
 	const struct vhost_user_inflight d = m->in.payload.inflight;
-	bool packed = s->features & BIT(VIRTIO_F_RING_PACKED);
-	struct statfs fs;
-	struct stat st;
+	struct session_track t = { .off_b = d.mmap_off_b, .len_b = d.mmap_size_b,
+				   .queues = d.num_queues, .size = d.queue_size,
+				   .packed = s->features & BIT(VIRTIO_F_RING_PACKED) };
 
-	if (m->nfd != 1 || !d.num_queues || d.num_queues > s->f->conf.nqueue ||
-	    !d.queue_size || d.queue_size > VIRTQ_SIZE_MAX || d.mmap_off_b % 4096)
+	if (m->nfd != 1)
 		return -EPROTO;
-	uint64_t each_b = track_region_len_b(packed, d.queue_size);
-	if (d.mmap_size_b < each_b * d.num_queues || d.mmap_size_b > SIZE_MAX / 2)
-		return -EPROTO;
-	/* ours was sealed when we made it; another that can shrink could kill us */
-	int seals = fcntl(m->fd[0], F_GET_SEALS);
-	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(m->fd[0], &st) ||
-	    !range_inside(d.mmap_off_b, d.mmap_size_b, (uint64_t)st.st_size))
-		return -EPROTO;
-	/* nor may its pages run out: hugepages with a hole punched into them do */
-	if (fstatfs(m->fd[0], &fs) || fs.f_type != TMPFS_MAGIC)
-		return -EPROTO;
-	void *at = mmap(NULL, d.mmap_size_b, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd[0],
-			(off_t)d.mmap_off_b);
-	if (at == MAP_FAILED)
-		return -errno;
+	int err = session_map_track(s, &t, &m->fd[0]);
+	if (err)
+		return err;
 	session_stop_all(s);
-	if (s->track)
-		munmap(s->track, s->track_len_b);
-	s->track = at;
-	s->track_len_b = d.mmap_size_b;
-	s->track_queue_b = each_b;
-	s->track_queues = d.num_queues;
-	s->track_size = d.queue_size;
-	s->track_packed = packed;
+	session_set_track(s, &t);
 	/* what is known of the guest's choice, by a predecessor or by us, is known to both from now */
-	s->f->writeback &= !track_is_write_through(at);
-	track_note_write_through(at, !s->f->writeback);
+	s->f->writeback &= !track_is_write_through(t.at);
+	track_note_write_through(t.at, !s->f->writeback);
 	return 0;
 }
 
@@ -477,127 +424,96 @@ static int reset_device(struct session *s, struct message *m)
 		if (!q)
 			continue;
 		session_stop_queue(s, q);
+		session_unbar_queue(s, q);
 		q->enabled = false;
 		q->base = 0;
 	}
 	s->f->writeback = true;
-	if (s->track)
-		track_note_write_through(s->track, false);
+	if (s->track.at)
+		track_note_write_through(s->track.at, false);
 	return 0;
 }
+
+/* The descriptors that belong to a message. */
+enum fds {
+	FDS_NONE,
+	FDS_ONE,
+	FDS_UNLESS_FLAG, /* one, unless VHOST_USER_VRING_NOFD is set */
+	FDS_REGIONS,	 /* one for each region */
+	FDS_IDLE,	 /* one may come, of which nothing is made */
+};
 
 /* What each message must be, before anything is made of it. */
 static const struct handler {
 	const char *name;
 	int (*handle)(struct session *s, struct message *m);
 	uint32_t min_b, max_b;
-	unsigned max_fd;
+	enum fds fds;
 	uint64_t protocol; /* needs this negotiated; 0: nothing */
 } handler[VHOST_USER_REQUEST_MAX] = {
 #define SIZE(type) sizeof(type), sizeof(type)
-	[VHOST_USER_GET_FEATURES] = { "GET_FEATURES", get_features, 0, 0, 0, 0 },
-	[VHOST_USER_SET_FEATURES] = { "SET_FEATURES", set_features, SIZE(uint64_t), 0, 0 },
-	[VHOST_USER_SET_OWNER] = { "SET_OWNER", nothing, 0, 0, 0, 0 },
-	[VHOST_USER_RESET_OWNER] = { "RESET_OWNER", nothing, 0, 0, 0, 0 },
+	[VHOST_USER_GET_FEATURES] = { "GET_FEATURES", get_features, 0, 0, FDS_NONE, 0 },
+	[VHOST_USER_SET_FEATURES] = { "SET_FEATURES", set_features, SIZE(uint64_t),
+				      FDS_NONE, 0 },
+	[VHOST_USER_SET_OWNER] = { "SET_OWNER", nothing, 0, 0, FDS_NONE, 0 },
+	[VHOST_USER_RESET_OWNER] = { "RESET_OWNER", nothing, 0, 0, FDS_NONE, 0 },
 	[VHOST_USER_SET_MEM_TABLE] = { "SET_MEM_TABLE", set_mem_table, 8,
 				       sizeof(struct vhost_user_mem_table),
-				       VHOST_USER_MEM_TABLE_MAX, 0 },
-	[VHOST_USER_SET_LOG_BASE] = { "SET_LOG_BASE", set_log_base, SIZE(struct vhost_user_log), 1,
-				      0 },
-	[VHOST_USER_SET_LOG_FD] = { "SET_LOG_FD", nothing, 0, 8, 1, 0 },
+				       FDS_REGIONS, 0 },
+	[VHOST_USER_SET_LOG_BASE] = { "SET_LOG_BASE", set_log_base, SIZE(struct vhost_user_log),
+				      FDS_ONE, 0 },
+	[VHOST_USER_SET_LOG_FD] = { "SET_LOG_FD", nothing, 0, 8, FDS_IDLE, 0 },
 	[VHOST_USER_SET_VRING_NUM] = { "SET_VRING_NUM", set_vring_num,
-				       SIZE(struct vhost_user_vring_state), 0, 0 },
+				       SIZE(struct vhost_user_vring_state), FDS_NONE, 0 },
 	[VHOST_USER_SET_VRING_ADDR] = { "SET_VRING_ADDR", set_vring_addr,
-					SIZE(struct vhost_user_vring_addr), 0, 0 },
+					SIZE(struct vhost_user_vring_addr), FDS_NONE, 0 },
 	[VHOST_USER_SET_VRING_BASE] = { "SET_VRING_BASE", set_vring_base,
-					SIZE(struct vhost_user_vring_state), 0, 0 },
+					SIZE(struct vhost_user_vring_state), FDS_NONE, 0 },
 	[VHOST_USER_GET_VRING_BASE] = { "GET_VRING_BASE", get_vring_base,
-					SIZE(struct vhost_user_vring_state), 0, 0 },
-	[VHOST_USER_SET_VRING_KICK] = { "SET_VRING_KICK", set_vring_kick, SIZE(uint64_t), 1, 0 },
-	[VHOST_USER_SET_VRING_CALL] = { "SET_VRING_CALL", set_vring_call, SIZE(uint64_t), 1, 0 },
-	[VHOST_USER_SET_VRING_ERR] = { "SET_VRING_ERR", set_vring_err, SIZE(uint64_t), 1, 0 },
+					SIZE(struct vhost_user_vring_state), FDS_NONE, 0 },
+	[VHOST_USER_SET_VRING_KICK] = { "SET_VRING_KICK", set_vring_kick, SIZE(uint64_t),
+					FDS_UNLESS_FLAG, 0 },
+	[VHOST_USER_SET_VRING_CALL] = { "SET_VRING_CALL", set_vring_call, SIZE(uint64_t),
+					FDS_UNLESS_FLAG, 0 },
+	[VHOST_USER_SET_VRING_ERR] = { "SET_VRING_ERR", set_vring_err, SIZE(uint64_t),
+					FDS_UNLESS_FLAG, 0 },
 	[VHOST_USER_GET_PROTOCOL_FEATURES] = { "GET_PROTOCOL_FEATURES", get_protocol_features, 0,
-					       0, 0, 0 },
+					       0, FDS_NONE, 0 },
 	[VHOST_USER_SET_PROTOCOL_FEATURES] = { "SET_PROTOCOL_FEATURES", set_protocol_features,
-					       SIZE(uint64_t), 0, 0 },
-	[VHOST_USER_GET_QUEUE_NUM] = { "GET_QUEUE_NUM", get_queue_num, 0, 0, 0,
+					       SIZE(uint64_t), FDS_NONE, 0 },
+	[VHOST_USER_GET_QUEUE_NUM] = { "GET_QUEUE_NUM", get_queue_num, 0, 0, FDS_NONE,
 				       BIT(VHOST_USER_PROTOCOL_F_MQ) },
 	[VHOST_USER_SET_VRING_ENABLE] = { "SET_VRING_ENABLE", set_vring_enable,
-					  SIZE(struct vhost_user_vring_state), 0, 0 },
-	[VHOST_USER_SET_BACKEND_REQ_FD] = { "SET_BACKEND_REQ_FD", set_backend_req_fd, 0, 0, 1,
+					  SIZE(struct vhost_user_vring_state), FDS_NONE, 0 },
+	[VHOST_USER_SET_BACKEND_REQ_FD] = { "SET_BACKEND_REQ_FD", set_backend_req_fd, 0, 0,
+					    FDS_ONE,
 					    BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) },
 	[VHOST_USER_GET_CONFIG] = { "GET_CONFIG", get_config, VHOST_USER_CONFIG_HDR_B,
-				    sizeof(struct vhost_user_config), 0,
+				    sizeof(struct vhost_user_config), FDS_NONE,
 				    BIT(VHOST_USER_PROTOCOL_F_CONFIG) },
 	[VHOST_USER_SET_CONFIG] = { "SET_CONFIG", set_config, VHOST_USER_CONFIG_HDR_B,
-				    sizeof(struct vhost_user_config), 0,
+				    sizeof(struct vhost_user_config), FDS_NONE,
 				    BIT(VHOST_USER_PROTOCOL_F_CONFIG) },
 	[VHOST_USER_GET_INFLIGHT_FD] = { "GET_INFLIGHT_FD", get_inflight_fd,
 					 VHOST_USER_INFLIGHT_MIN_B,
-					 sizeof(struct vhost_user_inflight), 0,
+					 sizeof(struct vhost_user_inflight), FDS_NONE,
 					 BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) },
 	[VHOST_USER_SET_INFLIGHT_FD] = { "SET_INFLIGHT_FD", set_inflight_fd,
 					 VHOST_USER_INFLIGHT_MIN_B,
-					 sizeof(struct vhost_user_inflight), 1,
+					 sizeof(struct vhost_user_inflight), FDS_ONE,
 					 BIT(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) },
-	[VHOST_USER_RESET_DEVICE] = { "RESET_DEVICE", reset_device, 0, 0, 0,
+	[VHOST_USER_RESET_DEVICE] = { "RESET_DEVICE", reset_device, 0, 0, FDS_NONE,
 				      BIT(VHOST_USER_PROTOCOL_F_RESET_DEVICE) },
-	[VHOST_USER_GET_MAX_MEM_SLOTS] = { "GET_MAX_MEM_SLOTS", get_max_mem_slots, 0, 0, 0,
+	[VHOST_USER_GET_MAX_MEM_SLOTS] = { "GET_MAX_MEM_SLOTS", get_max_mem_slots, 0, 0, FDS_NONE,
 					   BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) },
 	[VHOST_USER_ADD_MEM_REG] = { "ADD_MEM_REG", add_mem_reg,
-				     SIZE(struct vhost_user_mem_single), 1,
+				     SIZE(struct vhost_user_mem_single), FDS_ONE,
 				     BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) },
 	[VHOST_USER_REM_MEM_REG] = { "REM_MEM_REG", rem_mem_reg,
-				     SIZE(struct vhost_user_mem_single), 1,
+				     SIZE(struct vhost_user_mem_single), FDS_IDLE,
 				     BIT(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) },
 #undef SIZE
 };
-
-/* Waits until @s's socket is ready for @events, or the front is to stop: whoever sends half a
- * message, or does not read our answers, holds up nobody else. Return: 0; -EPIPE. */
-static int wait_socket(struct session *s, short events)
-{
-	struct pollfd w[2] = { { .fd = s->sock, .events = events },
-			       { .fd = s->f->wake_fd, .events = POLLIN } };
-	uint64_t v;
-
-	for (;;) {
-		if (poll(w, 2, -1) < 0 && errno != EINTR)
-			return -errno;
-		/* relaxed: the wake-up itself orders it */
-		if (__atomic_load_n(&s->f->todo, __ATOMIC_RELAXED) & VHOST_BLK_STOP)
-			return -EPIPE;
-		if (w[0].revents)
-			return 0;
-		/* something else to do, which stays in todo until this message is done with */
-		if (w[1].revents)
-			(void)!read(s->f->wake_fd, &v, sizeof(v));
-	}
-}
-
-/* Receives exactly @len bytes, and what descriptors come with them. */
-static int receive(struct session *s, void *buf, size_t len, struct message *m)
-{
-	uint8_t *p = buf;
-
-	while (len) {
-		unsigned nfd = 0;
-		int err = wait_socket(s, POLLIN);
-
-		if (err)
-			return err;
-		ssize_t n = fd_recv(s->sock, p, len, m->fd + m->nfd, VHOST_USER_FDS_MAX - m->nfd,
-				    &nfd);
-		m->nfd += nfd;
-		if (n == -EAGAIN)
-			continue;
-		if (n <= 0)
-			return n ? (int)n : -EPIPE;
-		p += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
 
 static const struct handler *handler_of(const struct message *m)
 {
@@ -606,8 +522,7 @@ static const struct handler *handler_of(const struct message *m)
 	return r < VHOST_USER_REQUEST_MAX && handler[r].handle ? &handler[r] : NULL;
 }
 
-/* Return: why the message is refused before it is looked into; NULL if it is not. */
-static const char *judge(const struct session *s, const struct message *m)
+const char *message_judge(const struct session *s, const struct message *m)
 {
 	const struct handler *h = handler_of(m);
 
@@ -617,80 +532,62 @@ static const char *judge(const struct session *s, const struct message *m)
 		return "unknown version";
 	if (m->in.hdr.size < h->min_b || m->in.hdr.size > h->max_b)
 		return "wrong size";
-	if (m->nfd > h->max_fd)
-		return "too many descriptors";
 	if (h->protocol & ~s->protocol)
 		return "protocol feature not negotiated";
 	return NULL;
 }
 
-static int send_reply(struct session *s, struct message *m)
+unsigned message_fds(const struct message *m)
 {
-	m->out.hdr.request = m->in.hdr.request;
-	m->out.hdr.flags = VHOST_USER_VERSION | VHOST_USER_REPLY;
-	/* a writable socket has room for any message of ours */
-	int err = wait_socket(s, POLLOUT);
-
-	return err ? err : fd_send(s->sock, &m->out, sizeof(m->out.hdr) + m->out.hdr.size, &m->out_fd,
-		       m->out_fd >= 0);
+	switch (handler_of(m)->fds) {
+	case FDS_NONE:
+	case FDS_IDLE:
+		break;
+	case FDS_ONE:
+		return 1;
+	case FDS_UNLESS_FLAG:
+		return !(m->in.payload.u64 & VHOST_USER_VRING_NOFD);
+	case FDS_REGIONS:
+		return min_u32(m->in.payload.mem.num_regions, VHOST_USER_FDS_MAX);
+	}
+	return 0;
 }
 
-static int explain(char *what, size_t room, const struct message *m, const char *why)
+bool message_allows_fds(const struct message *m, unsigned nfd)
+{
+	return nfd == message_fds(m) || (nfd == 1 && handler_of(m)->fds == FDS_IDLE);
+}
+
+int message_explain(const struct message *m, const char *why, char *ret_what, size_t room)
 {
 	const struct handler *h = handler_of(m);
 
 	if (h)
-		snprintf(what, room, "%s: %s", h->name, why);
+		snprintf(ret_what, room, "%s: %s", h->name, why);
 	else
-		snprintf(what, room, "message %u: %s", m->in.hdr.request, why);
+		snprintf(ret_what, room, "message %u: %s", m->in.hdr.request, why);
 	return -EPROTO;
 }
 
-/* Return: 0; -errno with the reason in @what. */
-static int handle(struct session *s, struct message *m, char *what, size_t room)
+int message_run(struct session *s, struct message *m, char *ret_what, size_t room)
 {
 	bool ask = m->in.hdr.flags & VHOST_USER_NEED_REPLY &&
 		   s->protocol & BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK);
 	int err = handler_of(m)->handle(s, m);
 
 	if (err == -EPROTO)
-		return explain(what, room, m, "malformed");
+		return message_explain(m, "malformed", ret_what, room);
 	if (err && !ask) {
 		char why[96];
 
 		snprintf(why, sizeof(why), "%s", strerrordesc_np(-err));
-		return explain(what, room, m, why);
+		return message_explain(m, why, ret_what, room);
 	}
 	if (!m->replies && ask)
 		reply_u64(m, err ? 1 : 0);
-	if (!m->replies)
-		return 0;
-	err = send_reply(s, m);
-	if (err == -EPIPE)
-		return err;
-	return err ? explain(what, room, m, "cannot reply") : 0;
-}
-
-int message_handle(struct session *s, char *ret_what, size_t room)
-{
-	struct message m = { .out_fd = -1 };
-	int err = receive(s, &m.in.hdr, sizeof(m.in.hdr), &m);
-
-	snprintf(ret_what, room, "%s", "descriptors without end, or a broken socket");
-	if (!err) {
-		const char *why = judge(s, &m);
-
-		err = why ? explain(ret_what, room, &m, why) :
-			    receive(s, &m.in.payload, m.in.hdr.size, &m);
-	}
-	if (!err && m.nfd > handler_of(&m)->max_fd)
-		err = explain(ret_what, room, &m, "too many descriptors");
-	if (!err)
-		err = handle(s, &m, ret_what, room);
-	for (unsigned i = 0; i < m.nfd; i++)
-		fd_close(m.fd[i]);
-	fd_close(m.out_fd);
-	return err;
+	m->out.hdr.request = m->in.hdr.request;
+	m->out.hdr.flags = VHOST_USER_VERSION | VHOST_USER_REPLY;
+	return 0;
 }
 
 void message_config_changed(struct session *s)
@@ -698,14 +595,15 @@ void message_config_changed(struct session *s)
 	struct vhost_user_hdr h = { .request = VHOST_USER_BACKEND_CONFIG_CHANGE_MSG,
 				    .flags = VHOST_USER_VERSION };
 
+	s->told_b = disk_size_b(s->f->conf.disk);
 	/* relaxed: whoever asks wants to know how it is about now */
 	__atomic_store_n(&s->resize_pending, true, __ATOMIC_RELAXED);
-	if (s->backend_fd < 0)
+	if (s->backend.fd < 0)
 		return;
 	if (s->protocol & BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK))
 		h.flags |= VHOST_USER_NEED_REPLY;
 	/* never waits: a front end that does not read its channel learns it on its next GET_CONFIG */
-	ssize_t n = send(s->backend_fd, &h, sizeof(h), MSG_NOSIGNAL | MSG_DONTWAIT);
+	ssize_t n = send(s->backend.fd, &h, sizeof(h), MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (n == sizeof(h) && !(h.flags & VHOST_USER_NEED_REPLY))
 		__atomic_store_n(&s->resize_pending, false, __ATOMIC_RELAXED);
 }
@@ -716,13 +614,13 @@ void message_backend_reply(struct session *s)
 		struct vhost_user_hdr hdr;
 		uint64_t code;
 	} __attribute__((packed)) r;
-	ssize_t n = recv(s->backend_fd, &r, sizeof(r), MSG_DONTWAIT);
+	ssize_t n = recv(s->backend.fd, &r, sizeof(r), MSG_DONTWAIT);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n != sizeof(r) || r.hdr.request != VHOST_USER_BACKEND_CONFIG_CHANGE_MSG) {
 		/* gone, or not a reply: nothing more can be said there */
-		s->backend_fd = fd_close(s->backend_fd);
+		kept_fd_close(&s->backend);
 		return;
 	}
 	if (!r.code)

@@ -251,6 +251,8 @@ int packed_turn(struct vq *q)
 	if (likely(n)) {
 		stat_add(&q->taken, n);
 		blk_submit(q, reqs, n);
+		if (unlikely(replay))
+			vq_replay_taken(q);
 		return (int)n;
 	}
 	return had ? 0 : -EAGAIN;

@@ -7,6 +7,7 @@
 
 #include "front/vhost_blk/control.h"
 #include "front/vhost_blk/dirty.h"
+#include "front/vhost_blk/memo.h"
 #include "front/vhost_blk/vhost_blk.h"
 #include "wire/vhost_user.h"
 
@@ -27,6 +28,7 @@ struct vhost_blk {
 	pthread_mutex_t lock;
 	struct session *session; /* NULL: nobody is connected */
 	bool has_ended;		 /* the thread has, or is about to */
+	struct list turn;	 /* waits for its turn to replay a queue alone, see replay.h */
 	void (*stopped)(void *arg); /* who waits for that; NULL: nobody */
 	void *stopped_arg;
 
@@ -47,8 +49,23 @@ struct session_queue {
 	struct vq_ring at;
 	uint32_t base;
 	uint16_t size;
-	int kick_fd, call_fd, err_fd;
+	struct kept_fd kick, call, err;
 	bool has_at, has_kick, enabled;
+
+	/* an in-flight region of our own, from its start to its stop, where the front end gives none */
+	void *own;
+	size_t own_len_b;
+	uint16_t own_slot;
+};
+
+/* In-flight regions from the front end, one after another. */
+struct session_track {
+	void *at; /* NULL: none */
+	uint64_t len_b, off_b; /* of the mapping; in the file */
+	uint64_t each_b;
+	uint16_t queues, size;
+	uint16_t slot;
+	bool packed; /* laid out for packed rings */
 };
 
 struct session {
@@ -58,23 +75,31 @@ struct session {
 	struct gmem *mem;
 	struct gmem *zombies; /* tables that a stalled medium still points into; kept to the end */
 	struct dirty_log *log;
+	struct vhost_user_log log_at;
+	uint16_t log_slot;
 	struct session_queue *queue[FRONT_QUEUES_MAX]; /* made when first spoken of */
 
-	/* in-flight regions, one after another */
-	void *track;
-	size_t track_len_b;
-	uint64_t track_queue_b; /* of one */
-	uint16_t track_queues, track_size;
-	bool track_packed; /* laid out for packed rings */
-
-	int backend_fd; /* the channel for messages of ours; -1: none */
+	struct session_track track;
+	struct kept_fd backend; /* the channel for messages of ours */
 	bool resize_pending;
+	uint64_t told_b; /* the disk's size, as the front end knows or will ask for it */
 	uint64_t since_ns;
 	pid_t peer_pid;
+
+	/* recovery */
+	struct memo *memo;
+	uint32_t handled;  /* number of the last message handled */
+	uint64_t suspects; /* queues that wait to be replayed alone */
+	struct session_queue *alone; /* the one that is being replayed so */
+	uint64_t alone_until_ns;
+	bool is_adopted; /* from a predecessor; adopt_go_on() has not come to its end yet */
+	bool has_judged; /* it has decided about the queues */
 };
 
-/* Ownership: @sock becomes the session's. Return: 0 or -ENOMEM. */
+/* Ownership: @sock becomes the session's. Return: 0; -ENOMEM; -EMFILE; -errno. */
 int session_open(struct vhost_blk *f, int sock, struct session **ret_session);
+/* One of which nothing is known yet, for session_open() and its like. Return: NULL: no memory. */
+struct session *session_alloc(struct vhost_blk *f, int sock);
 /* Stops all queues, which waits for the medium, and frees. */
 void session_close(struct session *s);
 
@@ -82,6 +107,11 @@ void session_close(struct session *s);
 struct session_queue *session_queue(struct session *s, uint64_t index);
 /* Starts or stops @q according to what it has. Return: 0; -errno: it should run and cannot. */
 int session_update_queue(struct session *s, struct session_queue *q);
+/* The same for a queue that a predecessor has left: the guest is told to look at its ring, because
+ * the last interrupt may not have been sent. */
+int session_resume_queue(struct session *s, struct session_queue *q);
+/* Maps a region of our own, made by a predecessor, for @q. Return: 0; -EPROTO; -errno. */
+int session_map_own(struct session *s, struct session_queue *q, const struct kept_fd *fd);
 /* Stops @q whatever it has; its base is where it would go on. */
 void session_stop_queue(struct session *s, struct session_queue *q);
 /* The rest of that, for a quiet @q that no poller has any more. */
@@ -97,12 +127,30 @@ int session_move(struct session *s, char *ret_why, size_t room);
  * Return: 0; -errno: a running queue is not in @mem, and has been stopped. */
 int session_set_memory(struct session *s, struct gmem *mem);
 void session_set_log(struct session *s, struct dirty_log *log);
+/* Maps @d of @fd. Return: as gregion_open(). */
+int session_open_region(const struct session *s, const struct gregion_desc *d,
+			const struct kept_fd *fd, struct gregion **ret_region);
+/* Judges and maps the in-flight regions that *@t describes, in @fd. Return: 0; -EPROTO; -errno. */
+int session_map_track(const struct session *s, struct session_track *t, const struct kept_fd *fd);
+/* Puts mapped regions in force. No queue runs. */
+void session_set_track(struct session *s, const struct session_track *t);
+/* Whether a poller may read, or write, @fd without ever waiting. The latter makes it so. */
+bool session_may_read(int fd);
+bool session_may_write(int fd);
+
+/* Records what the session is, for a successor: after each message, and before a queue takes
+ * anything. */
+void session_commit(struct session *s);
+
+/* A queue that alone has ended the process, with the requests that it has in flight: it is stopped
+ * like one whose ring is broken. */
+void session_bar_queue(struct session *s, struct session_queue *q);
+/* The front end has taken the queue back: those requests are no more. Nothing if it is not barred. */
+void session_unbar_queue(struct session *s, struct session_queue *q);
+
 /* Whether writes complete only when durable, by features and configuration. */
 void session_update_write_through(struct session *s);
 
-/* Receives and handles one message. Return: 0; -EPIPE: the other side has gone; -errno: the
- * connection is to be closed, *ret_what (@room bytes) says why. */
-int message_handle(struct session *s, char *ret_what, size_t room);
 /* Tells the front end that the configuration has changed. */
 void message_config_changed(struct session *s);
 /* Something has arrived on the back-end channel. */

@@ -270,6 +270,8 @@ int split_turn(struct vq *q)
 	if (likely(n)) {
 		stat_add(&q->taken, n);
 		blk_submit(q, reqs, n);
+		if (unlikely(replaying))
+			vq_replay_taken(q);
 		return (int)n;
 	}
 	return had ? 0 : -EAGAIN;

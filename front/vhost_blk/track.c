@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "front/vhost_blk/track.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/fd.h"
 
 #define REGION_ALIGN_B 64
 #define FRESH 0 /* version of a region that nobody has used yet */
@@ -16,6 +20,22 @@ uint64_t track_region_len_b(bool packed, uint16_t size)
 				   sizeof(struct vhost_user_desc_split);
 
 	return align_up(head_b + each_b * size, REGION_ALIGN_B);
+}
+
+int track_region_fd(uint64_t len_b)
+{
+	int fd = memfd_create("postern-inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)len_b) ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)) {
+		int err = -errno;
+
+		fd_close(fd);
+		return err;
+	}
+	return fd;
 }
 
 struct left_over {
@@ -99,6 +119,7 @@ static void begin_packed_region(struct vq *q)
 	t->desc_num = q->track_size;
 	for (uint16_t i = 0; i < q->track_size; i++)
 		t->desc[i].next = (uint16_t)(i + 1);
+	t->free_head = t->old_free_head = 0;
 	t->used_idx = t->old_used_idx = q->used_idx;
 	t->used_wrap_counter = t->old_used_wrap_counter = q->used_wrap;
 	track_order();
@@ -191,11 +212,26 @@ int track_open(struct vq *q, void *at, uint32_t base)
 	return err;
 }
 
+void track_void(struct vq *q)
+{
+	for (uint16_t i = 0; i < q->track_size; i++) {
+		if (q->packed)
+			q->track_packed->desc[i].inflight = 0;
+		else
+			q->track_split->desc[i].inflight = 0;
+	}
+	track_order();
+	/* at the same place in both formats */
+	if (q->track_split)
+		q->track_split->version = FRESH;
+}
+
 void track_close(struct vq *q)
 {
 	free(q->pushed);
 	free(q->replay);
 	q->pushed = q->replay = NULL;
+	q->nreplay = q->next_replay = 0;
 	q->track_split = NULL;
 }
 

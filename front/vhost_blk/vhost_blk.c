@@ -15,7 +15,8 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "core/life.h"
-#include "front/vhost_blk/session.h"
+#include "front/vhost_blk/adopt.h"
+#include "front/vhost_blk/exchange.h"
 
 #define STACK_B (256 * KIB)
 /* How long who connects waits when there is no descriptor or memory to be had for it. */
@@ -26,20 +27,50 @@ static struct vhost_blk *of(struct front *f)
 	return container_of(f, struct vhost_blk, front);
 }
 
+static void set_session(struct vhost_blk *f, struct session *s)
+{
+	pthread_mutex_lock(&f->lock);
+	f->session = s;
+	pthread_mutex_unlock(&f->lock);
+}
+
 static void begin(struct vhost_blk *f, int sock)
 {
 	const char *name = disk_name(f->conf.disk);
 	struct session *s;
+	int err = session_open(f, sock, &s);
 
-	if (session_open(f, sock, &s)) {
-		log_error(name, "no memory for a connection");
+	if (err) {
+		log_error(name, "cannot take a connection: %s", strerrordesc_np(-err));
 		fd_close(sock);
 		return;
 	}
 	log_info(name, "process %d has connected", (int)s->peer_pid);
-	pthread_mutex_lock(&f->lock);
-	f->session = s;
-	pthread_mutex_unlock(&f->lock);
+	set_session(f, s);
+}
+
+/* Goes on with the connection that a predecessor has left, if there is one. */
+static void take_over(struct vhost_blk *f)
+{
+	const char *name = disk_name(f->conf.disk);
+	int sock = keep_get(&f->conf.keep, "sock");
+	struct session *s;
+	char what[128];
+
+	if (sock < 0)
+		return;
+	int err = adopt_session(f, sock, &s, what, sizeof(what));
+	if (err == -ENOENT) {
+		begin(f, sock);
+	} else if (err) {
+		log_error(name, "ends a connection that cannot go on: %s", what);
+		shutdown(sock, SHUT_RDWR);
+		fd_close(sock);
+		keep_drop_all(&f->conf.keep);
+	} else {
+		log_info(name, "goes on with the connection of process %d", (int)s->peer_pid);
+		set_session(f, s);
+	}
 }
 
 static void end(struct vhost_blk *f, const char *why)
@@ -50,9 +81,7 @@ static void end(struct vhost_blk *f, const char *why)
 		return;
 	/* queues first, while front_ops.info() can still see why it takes long */
 	session_stop_all(s);
-	pthread_mutex_lock(&f->lock);
-	f->session = NULL;
-	pthread_mutex_unlock(&f->lock);
+	set_session(f, NULL);
 	log_info(disk_name(f->conf.disk), "process %d has gone%s%s", (int)s->peer_pid,
 		 why ? ": " : "", why ? why : "");
 	session_close(s);
@@ -118,23 +147,90 @@ static void handle_todo(struct vhost_blk *f)
 	/* acquire: pairs with the release in tell(), so that what control changed is here */
 	unsigned todo = __atomic_fetch_and(&f->todo, VHOST_BLK_STOP, __ATOMIC_ACQUIRE);
 
-	if (todo & FRONT_SIZE && f->session)
+	if (todo & FRONT_SIZE && f->session) {
 		message_config_changed(f->session);
+		session_commit(f->session);
+	}
 	if (todo & FRONT_MODE)
 		set_mode(f);
 	if (todo & VHOST_BLK_MOVE)
 		move_queues(f);
 }
 
-static void handle_message(struct vhost_blk *f)
+/* After a step of a session that gave @err. */
+static void end_after(struct vhost_blk *f, int err, const char *what)
 {
-	char what[128];
-	int err = message_handle(f->session, what, sizeof(what));
-
 	if (err == -EPIPE || err == -ECONNRESET)
 		end(f, NULL);
 	else if (err)
 		end(f, what);
+}
+
+static void handle_message(struct vhost_blk *f)
+{
+	char what[128];
+	int err = exchange_message(f->session, what, sizeof(what));
+
+	end_after(f, err, what);
+}
+
+static void handle_backend_reply(struct vhost_blk *f)
+{
+	message_backend_reply(f->session);
+	session_commit(f->session);
+}
+
+/* Return: when to come again (CLOCK_MONOTONIC), if nothing happens before. */
+static uint64_t go_on(struct vhost_blk *f)
+{
+	struct session *s = f->session;
+	uint64_t at_ns = NEVER_NS;
+	char what[128];
+
+	if (s && (s->is_adopted || s->alone))
+		end_after(f, adopt_go_on(s, &at_ns, what, sizeof(what)), what);
+	return at_ns;
+}
+
+/* Until @at_ns; @pause: nothing is accepted, and that is looked at again soon. */
+static int timeout_ms(uint64_t at_ns, bool pause)
+{
+	uint64_t now_ns = clock_ns(), ms = pause ? ACCEPT_PAUSE_MS : INT32_MAX;
+
+	if (at_ns == NEVER_NS)
+		return pause ? ACCEPT_PAUSE_MS : -1;
+	return (int)min_u64(ms, at_ns > now_ns ? (at_ns - now_ns) / NS_PER_MS + 1 : 0);
+}
+
+/* One round of waiting and doing what there is. */
+static void serve_once(struct vhost_blk *f)
+{
+	uint64_t at_ns = go_on(f);
+	struct session *s = f->session;
+	bool pause = f->accept_ns && clock_ns() < f->accept_ns;
+	/* an adopted session is not spoken to before it is whole */
+	bool may_talk = s && !s->is_adopted;
+	struct pollfd w[] = {
+		{ .fd = f->wake_fd, .events = POLLIN },
+		{ .fd = pause ? -1 : f->conf.listen_fd, .events = POLLIN },
+		{ .fd = may_talk ? s->sock : -1, .events = POLLIN | POLLRDHUP },
+		{ .fd = may_talk ? s->backend.fd : -1, .events = POLLIN },
+	};
+
+	/* relaxed: a message that waited may have taken the wake-up and left the work */
+	bool left = __atomic_load_n(&f->todo, __ATOMIC_RELAXED);
+
+	if (poll(w, ARRAY_SIZE(w), left ? 0 : timeout_ms(at_ns, pause)) < 0)
+		return;
+	if (w[0].revents || left)
+		handle_todo(f);
+	if (w[3].revents)
+		handle_backend_reply(f);
+	if (w[2].revents)
+		handle_message(f);
+	/* who has hung up may have messages left to be read; its successor waits for that */
+	if (w[1].revents && !(w[2].revents & (POLLRDHUP | POLLHUP) && f->session))
+		accept_one(f);
 }
 
 static void *serve(void *arg)
@@ -145,30 +241,10 @@ static void *serve(void *arg)
 	life_hold();
 	if (f->conf.conn_fd >= 0)
 		begin(f, f->conf.conn_fd);
+	else
+		take_over(f);
 	while (!(__atomic_load_n(&f->todo, __ATOMIC_RELAXED) & VHOST_BLK_STOP)) {
-		struct session *s = f->session;
-		bool pause = f->accept_ns && clock_ns() < f->accept_ns;
-		struct pollfd w[] = {
-			{ .fd = f->wake_fd, .events = POLLIN },
-			{ .fd = pause ? -1 : f->conf.listen_fd, .events = POLLIN },
-			{ .fd = s ? s->sock : -1, .events = POLLIN | POLLRDHUP },
-			{ .fd = s ? s->backend_fd : -1, .events = POLLIN },
-		};
-
-		/* relaxed: a message that waited may have taken the wake-up and left the work */
-		bool left = __atomic_load_n(&f->todo, __ATOMIC_RELAXED);
-
-		if (poll(w, ARRAY_SIZE(w), left ? 0 : pause ? ACCEPT_PAUSE_MS : -1) < 0)
-			continue;
-		if (w[0].revents || left)
-			handle_todo(f);
-		if (w[3].revents)
-			message_backend_reply(s);
-		if (w[2].revents)
-			handle_message(f);
-		/* who has hung up may have messages left to be read; its successor waits for that */
-		if (w[1].revents && !(w[2].revents & (POLLRDHUP | POLLHUP) && f->session))
-			accept_one(f);
+		serve_once(f);
 		if (f->conf.conn_fd >= 0 && !f->session) {
 			if (f->conf.ended)
 				f->conf.ended(f->conf.ended_arg);
@@ -318,6 +394,7 @@ int vhost_blk_open(const struct vhost_blk_conf *c, struct front **ret_front)
 	for (unsigned i = 0; i < FRONT_QUEUES_MAX; i++)
 		f->poller[i] = c->poller[i % c->npoller];
 	f->writeback = true;
+	list_init(&f->turn);
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_cond_init(&f->moved, NULL);
 	f->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

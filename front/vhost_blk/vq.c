@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "front/vhost_blk/control.h"
+#include "wire/kept.h"
 
 int vq_place(struct vq *q, const struct gmem *mem, const struct vq_ring *at)
 {
@@ -48,6 +49,30 @@ void vq_break(struct vq *q, const char *reason)
 		(void)!write(q->err_fd, &one, sizeof(one));
 	/* who waits for a replay to end waits no longer; with nothing in flight nobody else says so */
 	poller_dirty(q->pe.poller, &q->pe);
+}
+
+void vq_replay_taken(struct vq *q)
+{
+	if (q->next_replay < q->nreplay)
+		return;
+	/* what is in flight now, and nothing that comes, counts as of an older table: the end of it
+	 * is noticed without a look at each request */
+	q->gen += VQ_GEN_STEP;
+	q->old_inflight = q->inflight;
+	q->replaying = true;
+	if (!q->old_inflight)
+		vq_replay_ended(q);
+}
+
+void vq_replay_ended(struct vq *q)
+{
+	static const uint64_t one = 1;
+
+	q->replaying = false;
+	/* relaxed: a word by itself; the front's thread may change it at the same time */
+	if (__atomic_exchange_n(q->replay_mark, KEPT_REPLAY_NONE, __ATOMIC_RELAXED) ==
+	    KEPT_REPLAY_ALONE)
+		(void)!write(q->replay_fd, &one, sizeof(one));
 }
 
 void vq_call(struct vq *q)

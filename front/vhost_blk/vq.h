@@ -88,6 +88,9 @@ struct vq {
 	uint16_t *pushed;  /* split: heads, packed: entries; of those not yet published */
 	uint16_t *replay;  /* heads or entries that a predecessor left, in order */
 	unsigned nreplay, next_replay;
+	bool replaying; /* all of them have been taken, and have not all ended */
+	int replay_fd;	/* eventfd, for who waits until they have */
+	uint32_t *replay_mark; /* enum kept_replay, in the kept page; relaxed atomic */
 
 	int call_fd, err_fd;
 	uint64_t taken, refused, calls; /* statistics; relaxed atomics */
@@ -151,6 +154,10 @@ static inline bool vq_need_event(uint16_t event, uint16_t now, uint16_t before)
 {
 	return (uint16_t)(now - event - 1) < (uint16_t)(now - before);
 }
+
+/* Cold: some of what a predecessor left has been submitted; and the last of it has ended. */
+void vq_replay_taken(struct vq *q);
+void vq_replay_ended(struct vq *q);
 
 /* Marks the used ring, @len_b bytes of it, in the dirty log. */
 void vq_log_used(struct vq *q, uint64_t len_b);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/fake/guest.h"
 
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "front/vhost_blk/config.h"
+#include "front/vhost_blk/exchange.h"
 
 struct fake_case fake_split_case = { false }, fake_packed_case = { true };
 
@@ -34,6 +36,8 @@ struct fake *fake_open_disk(const struct fake_conf *c)
 	struct disk_error e;
 
 	assert_non_null(g);
+	/* as in posternd: a reply to who has gone is an error, not the end */
+	signal(SIGPIPE, SIG_IGN);
 	g->conf = *c;
 	fill_conf(&g->conf);
 	g->sock = g->track_fd = -1;
@@ -58,6 +62,9 @@ struct fake *fake_open_disk(const struct fake_conf *c)
 	};
 	for (unsigned i = 0; i < FRONT_QUEUES_MAX; i++)
 		g->front.poller[i] = g->poller[i % g->conf.pollers];
+	if (c->keep)
+		g->front.conf.keep = (struct keep_scope){ c->keep, "disk/fake/front" };
+	list_init(&g->front.turn);
 	pthread_mutex_init(&g->front.lock, NULL);
 	return g;
 }
@@ -112,7 +119,7 @@ void fake_close(struct fake *g)
 
 int fake_handle(struct fake *g)
 {
-	return message_handle(g->s, g->why, sizeof(g->why));
+	return exchange_message(g->s, g->why, sizeof(g->why));
 }
 
 int fake_tell(struct fake *g, uint32_t request, const void *payload, uint32_t len, const int *fds,

@@ -44,6 +44,7 @@ struct fake_conf {
 	struct media *media;	/* NULL: a scripted one */
 	struct function *const *function;
 	unsigned nfunction;
+	struct keep *keep; /* where connections outlive the process; NULL: nowhere */
 };
 
 struct fake_queue {
@@ -80,7 +81,7 @@ struct fake {
 	struct vhost_blk front;	 /* without its thread */
 	struct session *s;
 	int sock; /* our end */
-	char why[128]; /* what message_handle() said last */
+	char why[128]; /* what exchange_message() said last */
 	struct client_mem mem;
 	uint64_t features, protocol;
 	int track_fd;
@@ -122,6 +123,14 @@ int fake_handle(struct fake *g);
 struct vhost_user_vring_addr fake_addr(const struct fake_queue *q);
 /* Region @i of memory as messages describe it. */
 struct vhost_user_mem_region fake_region(const struct fake *g, unsigned i);
+
+/* The process dies, between two turns: what its poller, session and medium do from here on reaches
+ * neither the guest nor what was kept. Then a successor, with a medium of its own, which takes the
+ * connection over as far as the first step of adopt_go_on(): the guest and its end of the socket
+ * are its. Return: the successor; its s is NULL if it could not, and why says so. */
+struct fake *fake_succeed(struct fake *g);
+/* The further steps, for pollers that are turned. Return: as adopt_go_on(), with why. */
+int fake_go_on(struct fake *g);
 
 /* One turn of each poller. Return: the work they found. */
 unsigned fake_turn(struct fake *g);

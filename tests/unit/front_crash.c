@@ -49,7 +49,7 @@ static void look(void *arg)
 	if (r->n == STATES_MAX)
 		return;
 	memcpy(s->ring, r->g->q[0]->desc, r->ring_b);
-	memcpy(s->track, r->g->s->track, r->track_b);
+	memcpy(s->track, r->g->s->track.at, r->track_b);
 	r->n++;
 }
 
@@ -207,7 +207,7 @@ static void check_every_state(struct run *r)
 	}
 	fake_publish(r->g->q[0]);
 	range[0] = (struct step_range){ reg->host + (at.v - reg->base_b), r->ring_b };
-	range[1] = (struct step_range){ r->g->s->track, r->track_b };
+	range[1] = (struct step_range){ r->g->s->track.at, r->track_b };
 	r->used_before = r->g->q[0]->used_idx;
 	r->used_wrap_before = r->g->q[0]->used_wrap;
 	step_stores(range, 2, watched_rounds, look, r);

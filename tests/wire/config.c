@@ -219,7 +219,7 @@ static void keeps_a_resize_pending_until_it_is_confirmed(void **state)
 
 	message_config_changed(g->s);
 	message_backend_reply(g->s); /* nothing there */
-	assert_true(g->s->backend_fd >= 0);
+	assert_true(g->s->backend.fd >= 0);
 	assert_int_equal(vu_send(sock, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG, VHOST_USER_REPLY,
 				 &(uint64_t){ 1 }, 8, NULL, 0), 0);
 	message_backend_reply(g->s);
@@ -227,7 +227,7 @@ static void keeps_a_resize_pending_until_it_is_confirmed(void **state)
 	/* nonsense closes the channel, and nothing else */
 	assert_int_equal(send(sock, "nonsense", 8, 0), 8);
 	message_backend_reply(g->s);
-	assert_int_equal(g->s->backend_fd, -1);
+	assert_int_equal(g->s->backend.fd, -1);
 	message_config_changed(g->s);
 	assert_int_equal(fake_tell(g, VHOST_USER_SET_OWNER, NULL, 0, NULL, 0), 0);
 	fd_close(sock);

@@ -3,9 +3,7 @@
 #include "tests/fake/guest.h"
 
 #include <pthread.h>
-#include <linux/sockios.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -217,15 +215,19 @@ static void goes_on_after_a_malformed_message(void **state)
 	house_close(&house);
 }
 
-/* Until the front has read all that was sent, and waits for more. */
-static void wait_read(int sock)
+/* Until the front has looked at the @len bytes that were sent of a message, and waits for more. */
+static void wait_peeked(struct house *h, int len)
 {
-	int left;
+	struct vhost_blk *f = container_of(h->front, struct vhost_blk, front);
+	socklen_t room = sizeof(int);
+	int peeked;
 
 	do {
 		sched_yield();
-		assert_int_equal(ioctl(sock, SIOCOUTQ, &left), 0);
-	} while (left);
+		pthread_mutex_lock(&f->lock);
+		assert_int_equal(getsockopt(f->session->sock, SOL_SOCKET, SO_PEEK_OFF, &peeked, &room), 0);
+		pthread_mutex_unlock(&f->lock);
+	} while (peeked != len);
 }
 
 /* Half a message, then something for the front to do, then the end: it must not wait. */
@@ -240,7 +242,7 @@ static void stops_in_the_middle_of_a_message(void **state)
 
 	assert_true(is_served(sock));
 	assert_int_equal(send(sock, &h, sizeof(h), 0), sizeof(h));
-	wait_read(sock);
+	wait_peeked(&house, sizeof(h));
 	for (unsigned i = 0; i < 3; i++) {
 		disk_set_mode(house.disk, i & 1 ? POLL_ALWAYS : POLL_NEVER);
 		house.front->ops->info(house.front, &info);
@@ -270,7 +272,7 @@ static void does_what_came_during_a_message(void **state)
 	assert_int_equal(vu_tell_u64(sock, false, VHOST_USER_SET_PROTOCOL_FEATURES, protocol), 0);
 	assert_int_equal(vu_tell(sock, true, VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, &pair[1], 1), 0);
 	assert_int_equal(send(sock, &h, sizeof(h), 0), sizeof(h));
-	wait_read(sock);
+	wait_peeked(&house, sizeof(h));
 	assert_int_equal(disk_resize(house.disk, MIB / 2, &e), 0);
 	assert_int_equal(send(sock, &features, 8, 0), 8);
 	assert_int_equal(recv(pair[0], &got, sizeof(got), MSG_WAITALL), sizeof(got));

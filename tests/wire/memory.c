@@ -209,7 +209,7 @@ static void refuses_regions_that_could_kill_it(void **state)
 
 		assert_int_equal(wire_send(g, VHOST_USER_SET_INFLIGHT_FD, &bad[i].d, 24, &fd, 1),
 				 -EPROTO);
-		assert_null(g->s->track);
+		assert_null(g->s->track.at);
 		fd_close(fd);
 		fake_close(g);
 	}
@@ -236,7 +236,7 @@ static void refuses_an_inflight_region_in_hugepages(void **state)
 	assert_int_equal(ftruncate(fd, 2 << 20), 0);
 	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
 	assert_int_equal(wire_send(g, VHOST_USER_SET_INFLIGHT_FD, &d, 24, &fd, 1), -EPROTO);
-	assert_null(g->s->track);
+	assert_null(g->s->track.at);
 	fd_close(fd);
 	fake_close(g);
 }
