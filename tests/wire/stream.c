@@ -137,16 +137,39 @@ static void keeps_no_descriptor_of_half_a_message(void **state)
 	fake_close(g);
 }
 
+/* Whether the message says that it has none, or many. */
 static void refuses_descriptors_without_end(void **state)
 {
-	struct fake *g = wire_ready();
-	struct vhost_user_hdr h = { VHOST_USER_SET_MEM_TABLE, VHOST_USER_VERSION, 264 };
-	int fd[64];
+	for (uint32_t regions = 0; regions <= 8; regions += 8) {
+		struct fake *g = wire_ready();
+		struct vhost_user_hdr h = { VHOST_USER_SET_MEM_TABLE, VHOST_USER_VERSION, 264 };
+		struct vhost_user_mem_table t = { .num_regions = regions };
+		int fd[64];
 
-	for (unsigned i = 0; i < 64; i++)
-		fd[i] = g->sock;
-	assert_int_equal(fd_send(g->sock, &h, sizeof(h), fd, 64), 0);
-	assert_int_equal(fake_handle(g), -EMSGSIZE);
+		for (unsigned i = 0; i < 64; i++)
+			fd[i] = g->sock;
+		assert_int_equal(fd_send(g->sock, &h, sizeof(h), fd, 64), 0);
+		assert_int_equal(send(g->sock, &t, sizeof(t), 0), sizeof(t));
+		assert_int_equal(fake_handle(g), regions ? -EMSGSIZE : -EPROTO);
+		fake_close(g);
+	}
+}
+
+/* One message has none, and the next one's are in the socket already. */
+static void leaves_the_descriptors_of_the_next_message_alone(void **state)
+{
+	struct fake *g = wire_ready();
+	uint64_t none = VHOST_USER_VRING_NOFD, index = 0;
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	assert_int_equal(vu_send(g->sock, VHOST_USER_SET_OWNER, 0, NULL, 0, NULL, 0), 0);
+	assert_int_equal(vu_send(g->sock, VHOST_USER_SET_VRING_KICK, 0, &none, 8, NULL, 0), 0);
+	assert_int_equal(vu_send(g->sock, VHOST_USER_SET_VRING_CALL, 0, &index, 8, &fd, 1), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(fake_handle(g), 0);
+	assert_int_equal(g->s->queue[0]->kick.fd, -1);
+	assert_true(g->s->queue[0]->call.fd >= 0);
+	fd_close(fd);
 	fake_close(g);
 }
 
@@ -219,6 +242,7 @@ int main(void)
 		cmocka_unit_test(notices_the_end_in_the_middle_of_a_message),
 		cmocka_unit_test(keeps_no_descriptor_of_half_a_message),
 		cmocka_unit_test(refuses_descriptors_without_end),
+		cmocka_unit_test(leaves_the_descriptors_of_the_next_message_alone),
 		cmocka_unit_test(counts_descriptors_that_come_with_the_payload),
 		cmocka_unit_test(passes_over_flags_it_does_not_know),
 		cmocka_unit_test(acknowledges_only_where_negotiated),
