@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define FORMAT_ROOM 16
+#define UNPARSE_ROOM 24
 
 /* strtoull takes signs and blanks; a number here starts with a digit. */
 static int parse_prefix(const char *text, uint64_t *ret_value, const char **ret_rest)
@@ -66,11 +67,12 @@ int parse_size(const char *text, uint64_t *ret_b)
 	return 0;
 }
 
+static const struct { const char *name; uint64_t ns; } time_unit[] = {
+	{ "s", NS_PER_S }, { "ms", NS_PER_MS }, { "us", NS_PER_US }, { "ns", 1 },
+};
+
 int parse_ns(const char *text, uint64_t *ret_ns)
 {
-	static const struct { const char *name; uint64_t ns; } unit[] = {
-		{ "ns", 1 }, { "us", NS_PER_US }, { "ms", NS_PER_MS }, { "s", NS_PER_S },
-	};
 	const char *rest;
 	uint64_t v;
 	int err = parse_prefix(text, &v, &rest);
@@ -81,15 +83,26 @@ int parse_ns(const char *text, uint64_t *ret_ns)
 		*ret_ns = 0;
 		return 0;
 	}
-	for (unsigned i = 0; i < ARRAY_SIZE(unit); i++) {
-		if (strcmp(rest, unit[i].name))
+	for (unsigned i = 0; i < ARRAY_SIZE(time_unit); i++) {
+		if (strcmp(rest, time_unit[i].name))
 			continue;
-		if (v > UINT64_MAX / unit[i].ns)
+		if (v > UINT64_MAX / time_unit[i].ns)
 			return -ERANGE;
-		*ret_ns = v * unit[i].ns;
+		*ret_ns = v * time_unit[i].ns;
 		return 0;
 	}
 	return -EINVAL;
+}
+
+char *unparse_ns(uint64_t ns, char *buf)
+{
+	unsigned i = 0;
+
+	while (ns % time_unit[i].ns)
+		i++;
+	snprintf(buf, UNPARSE_ROOM, "%llu%s", (unsigned long long)(ns / time_unit[i].ns),
+		 ns ? time_unit[i].name : "");
+	return buf;
 }
 
 static char *format_scaled(double v, const char *unit, char *buf)

@@ -17,6 +17,9 @@ int parse_size(const char *text, uint64_t *ret_b);
  * -ERANGE. */
 int parse_ns(const char *text, uint64_t *ret_ns);
 
+/* Back into such a text, exactly: "1500ms", "2s", "0". @buf holds 24 bytes. Return: @buf. */
+char *unparse_ns(uint64_t ns, char *buf);
+
 /* "20 GiB", "1.5 MiB", "512 B": three digits at most. @buf holds 16 bytes. Return: @buf. */
 char *format_size(uint64_t b, char *buf);
 

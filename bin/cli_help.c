@@ -34,6 +34,7 @@ static void word_for(const json_t *p, char *buf, size_t len)
 {
 	static const char *const word[][2] = { { "string", "TEXT" }, { "name", "NAME" },
 					       { "path", "PATH" },   { "size", "SIZE" },
+					       { "time", "TIME" },
 					       { "uint", "N" },	     { "bool", "on|off" } };
 	const char *type = ctl_str(p, "type");
 	json_t *choice;
@@ -56,6 +57,8 @@ static void number(const json_t *p, uint64_t v, char *buf, size_t len)
 {
 	if (!strcmp(ctl_str(p, "type"), "size"))
 		format_size(v, buf);
+	else if (!strcmp(ctl_str(p, "type"), "time"))
+		unparse_ns(v, buf);
 	else
 		snprintf(buf, len, "%llu", (unsigned long long)v);
 }
@@ -64,7 +67,7 @@ static void number(const json_t *p, uint64_t v, char *buf, size_t len)
 static void help_bounds(const json_t *p, FILE *out)
 {
 	const char *value = ctl_str(p, "default"), *type = ctl_str(p, "type");
-	bool is_number = !strcmp(type, "uint") || !strcmp(type, "size");
+	bool is_number = !strcmp(type, "uint") || !strcmp(type, "size") || !strcmp(type, "time");
 	char lo[24], hi[24], range[64] = "";
 
 	number(p, ctl_u64(p, "min"), lo, sizeof(lo));

@@ -96,9 +96,11 @@ static int check_text(const struct check *c, const struct ctl_param *p, const ch
 
 static void number_text(const struct ctl_param *p, uint64_t v, char *buf, size_t len)
 {
-	char scaled[16];
+	char scaled[24];
 
-	if (p->type == CTL_SIZE && v >= KIB && v % KIB == 0)
+	if (p->type == CTL_TIME)
+		snprintf(buf, len, "%s", unparse_ns(v, scaled));
+	else if (p->type == CTL_SIZE && v >= KIB && v % KIB == 0)
 		snprintf(buf, len, "%s", format_size(v, scaled));
 	else
 		snprintf(buf, len, "%llu", (unsigned long long)v);
@@ -107,7 +109,12 @@ static void number_text(const struct ctl_param *p, uint64_t v, char *buf, size_t
 static int check_number(const struct check *c, const struct ctl_param *p, const char *where,
 			const json_t *in, json_t **ret)
 {
-	bool size = p->type == CTL_SIZE;
+	static int (*const parse[])(const char *text, uint64_t *ret) = { [CTL_SIZE] = parse_size,
+									 [CTL_TIME] = parse_ns,
+									 [CTL_UINT] = parse_u64 };
+	static const char *const what[] = { [CTL_SIZE] = "size, such as 4096, 512M or 20GiB",
+					    [CTL_TIME] = "time, such as 500us, 20ms or 10s",
+					    [CTL_UINT] = "whole number" };
 	uint64_t max = p->max ? p->max : INT64_MAX, v = 0;
 	char lo[24], hi[24];
 	int err = -EINVAL;
@@ -115,16 +122,16 @@ static int check_number(const struct check *c, const struct ctl_param *p, const 
 	if (json_is_integer(in)) {
 		err = json_integer_value(in) < 0 ? -ERANGE : 0;
 		v = (uint64_t)json_integer_value(in);
+		if (p->type == CTL_TIME && v)
+			err = -EINVAL; /* of what? */
 	} else if (json_is_string(in) && json_string_length(in) == strlen(json_string_value(in))) {
-		err = size ? parse_size(json_string_value(in), &v) :
-			     parse_u64(json_string_value(in), &v);
+		err = parse[p->type](json_string_value(in), &v);
 	}
 	if (err == -EINVAL) {
 		CLEANUP(base_free) char *got = json_dumps(in, JSON_ENCODE_ANY);
 
 		return ctl_fail(c->err, -EINVAL, "bad_value", where, "%.100s is not a %s",
-				got ? got : "this", size ? "size, such as 4096, 512M or 20GiB" :
-						      "whole number");
+				got ? got : "this", what[p->type]);
 	}
 	if (err || v < p->min || v > max) {
 		number_text(p, p->min, lo, sizeof(lo));
@@ -134,6 +141,8 @@ static int check_number(const struct check *c, const struct ctl_param *p, const 
 				ctl_fail(c->err, -ERANGE, "out_of_range", where,
 					 "at least %s, less than 2^63, is allowed", lo);
 	}
+	if (p->type == CTL_TIME)
+		return keep(c, json_string(unparse_ns(v, lo)), ret);
 	return keep(c, json_integer((json_int_t)v), ret);
 }
 
@@ -222,6 +231,7 @@ static int check_value(const struct check *c, const struct ctl_param *p, const c
 	case CTL_PATH:
 		return check_text(c, p, where, in, ret);
 	case CTL_SIZE:
+	case CTL_TIME:
 	case CTL_UINT:
 		return check_number(c, p, where, in, ret);
 	case CTL_BOOL:
@@ -381,6 +391,16 @@ const char *ctl_str(const json_t *params, const char *key)
 uint64_t ctl_u64(const json_t *params, const char *key)
 {
 	return (uint64_t)json_integer_value(json_object_get(params, key));
+}
+
+uint64_t ctl_ns(const json_t *params, const char *key)
+{
+	const char *text = ctl_str(params, key);
+	uint64_t ns = 0;
+
+	if (text)
+		parse_ns(text, &ns);
+	return ns;
 }
 
 bool ctl_bool(const json_t *params, const char *key)

@@ -23,6 +23,7 @@ enum ctl_type {
 	CTL_NAME,   /* [A-Za-z0-9][A-Za-z0-9._-]*, at most 64 */
 	CTL_PATH,   /* absolute (the CLI resolves relative ones); max bounds its length */
 	CTL_SIZE,   /* bytes: 4096, "20G", "4KiB" */
+	CTL_TIME,   /* "500us", "10s", 0: kept as such a text, read with ctl_ns(); min, max in ns */
 	CTL_UINT,   /* 42, "42", "0x2a" */
 	CTL_BOOL,   /* true, false, "on", "off" */
 	CTL_ENUM,   /* one of choices */
@@ -115,6 +116,7 @@ bool ctl_has(const json_t *params, const char *key);
 const char *ctl_str(const json_t *params, const char *key);
 uint64_t ctl_u64(const json_t *params, const char *key);
 bool ctl_bool(const json_t *params, const char *key);
+uint64_t ctl_ns(const json_t *params, const char *key);
 
 /* The tables as one JSON object: what `posternd --print-schema` prints. Return: new reference. */
 json_t *ctl_schema(const struct ctl_tables *tables, const char *version);

@@ -3,6 +3,7 @@
 
 static const char *const type_name[] = {
 	[CTL_STRING] = "string", [CTL_NAME] = "name", [CTL_PATH] = "path", [CTL_SIZE] = "size",
+	[CTL_TIME] = "time",
 	[CTL_UINT] = "uint",	 [CTL_BOOL] = "bool", [CTL_ENUM] = "enum", [CTL_KIND] = "kind",
 };
 

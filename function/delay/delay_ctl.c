@@ -1,55 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "function/delay/delay_ctl.h"
 
-#include "base/parse.h"
 #include "function/delay/delay.h"
 
 #define DELAY_MAX_NS (3600 * NS_PER_S)
 
 static const struct ctl_param delay_params[] = {
-	{ .name = "read", .type = CTL_STRING, .value = "0", .max = 24,
-	  .help = "What a read waits: 500us, 2ms, 1s" },
-	{ .name = "write", .type = CTL_STRING, .value = "0", .max = 24,
+	{ .name = "read", .type = CTL_TIME, .value = "0", .max = DELAY_MAX_NS,
+	  .help = "What a read waits" },
+	{ .name = "write", .type = CTL_TIME, .value = "0", .max = DELAY_MAX_NS,
 	  .help = "What a write, discard or write-zeroes waits" },
-	{ .name = "flush", .type = CTL_STRING, .value = "0", .max = 24,
+	{ .name = "flush", .type = CTL_TIME, .value = "0", .max = DELAY_MAX_NS,
 	  .help = "What a flush waits" },
 	{ 0 },
 };
 
-static int read_time(const json_t *params, const char *key, uint64_t *ret_ns, struct ctl_error *err)
+static struct delay_conf conf_of(const json_t *params)
 {
-	const char *text = ctl_str(params, key);
-	int code = text ? parse_ns(text, ret_ns) : 0;
-
-	if (code == -EINVAL)
-		return ctl_fail(err, code, "bad_value", key,
-				"'%s' is not a time such as 500us, 2ms or 1s", text);
-	if (code || *ret_ns > DELAY_MAX_NS)
-		return ctl_fail(err, -ERANGE, "out_of_range", key, "at most 3600s, not '%s'", text);
-	return 0;
-}
-
-static int conf_of(const json_t *params, struct delay_conf *ret_conf, struct ctl_error *err)
-{
-	struct delay_conf c = { 0 };
-	int code = read_time(params, "read", &c.read_ns, err);
-
-	if (!code)
-		code = read_time(params, "write", &c.write_ns, err);
-	if (!code)
-		code = read_time(params, "flush", &c.flush_ns, err);
-	if (!code)
-		*ret_conf = c;
-	return code;
+	return (struct delay_conf){ .read_ns = ctl_ns(params, "read"),
+				    .write_ns = ctl_ns(params, "write"),
+				    .flush_ns = ctl_ns(params, "flush") };
 }
 
 static int open_delay(const json_t *params, struct function **ret, struct ctl_error *err)
 {
-	struct delay_conf c;
-	int code = conf_of(params, &c, err);
+	struct delay_conf c = conf_of(params);
 
-	if (code)
-		return code;
 	if (delay_open(&c, ret))
 		return ctl_fail(err, -ENOMEM, "no_memory", NULL, "out of memory");
 	return 0;
@@ -57,12 +33,10 @@ static int open_delay(const json_t *params, struct function **ret, struct ctl_er
 
 static int set_delay(struct function *f, const json_t *params, struct ctl_error *err)
 {
-	struct delay_conf c;
-	int code = conf_of(params, &c, err);
+	struct delay_conf c = conf_of(params);
 
-	if (!code)
-		delay_set(f, &c);
-	return code;
+	delay_set(f, &c);
+	return 0;
 }
 
 const struct function_kind delay_function_kind = {

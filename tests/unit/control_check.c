@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "control/ctl.h"
@@ -30,6 +31,7 @@ static const struct ctl_param params[] = {
 	{ .name = "name", .type = CTL_NAME, .help = "its name", .required = true },
 	{ .name = "size", .type = CTL_SIZE, .help = "bytes", .min = 512 },
 	{ .name = "queues", .type = CTL_UINT, .help = "queues", .min = 1, .max = 64, .value = "64" },
+	{ .name = "wait", .type = CTL_TIME, .help = "a while", .min = 1000, .max = 60000000000 },
 	{ .name = "readonly", .type = CTL_BOOL, .help = "no writes" },
 	{ .name = "poll", .type = CTL_ENUM, .help = "mode", .choices = modes },
 	{ .name = "serial", .type = CTL_STRING, .help = "serial", .max = 20 },
@@ -85,7 +87,7 @@ static void reads_sizes_numbers_and_switches_from_text(void **state)
 static void names_an_unknown_parameter_and_the_allowed_ones(void **state)
 {
 	refuses("{\"name\":\"a\",\"sise\":1}", "unknown_param", "sise",
-		"allowed: name, size, queues, readonly, poll, serial, medium, function");
+		"allowed: name, size, queues, wait, readonly, poll, serial, medium, function");
 	refuses("{\"name\":\"a\",\"medium\":{\"kind\":\"null\",\"x\":1}}", "unknown_param",
 		"medium.x", "no such parameter of null, none is allowed");
 }
@@ -114,6 +116,26 @@ static void refuses_numbers_out_of_range(void **state)
 	refuses("{\"name\":\"a\",\"queues\":65}", "out_of_range", "queues", "from 1 to 64");
 	refuses("{\"name\":\"a\",\"size\":\"8192P\"}", "out_of_range", "size", "2^63");
 	refuses("{\"name\":\"a\",\"size\":\"99999999999999999999\"}", "out_of_range", "size", "2^63");
+}
+
+static void reads_times_and_keeps_them_as_texts(void **state)
+{
+	static const char *const bad[] = { "2", "ms", "-1ms", "1 ms", "1min", "", "1msx" };
+	char text[64];
+
+	accepts("{\"name\":\"a\",\"wait\":\"20ms\"}",
+		"{\"name\":\"a\",\"queues\":64,\"wait\":\"20ms\"}");
+	/* the same time is the same text */
+	accepts("{\"name\":\"a\",\"wait\":\"2000000us\"}",
+		"{\"name\":\"a\",\"queues\":64,\"wait\":\"2s\"}");
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		snprintf(text, sizeof(text), "{\"name\":\"a\",\"wait\":\"%s\"}", bad[i]);
+		refuses(text, "bad_value", "wait", "is not a time");
+	}
+	refuses("{\"name\":\"a\",\"wait\":2}", "bad_value", "wait", "such as 500us");
+	refuses("{\"name\":\"a\",\"wait\":0}", "out_of_range", "wait", "from 1us to 60s");
+	refuses("{\"name\":\"a\",\"wait\":\"61s\"}", "out_of_range", "wait", "from 1us to 60s");
+	refuses("{\"name\":\"a\",\"wait\":\"99999999999999999999s\"}", "out_of_range", "wait", "60s");
 }
 
 static void refuses_values_of_another_type(void **state)
@@ -188,7 +210,7 @@ static void schema_lists_every_parameter(void **state)
 	json_t *s = ctl_schema(&t, "1");
 	json_t *c = json_array_get(json_object_get(s, "commands"), 0);
 
-	assert_int_equal(json_array_size(json_object_get(c, "params")), 8);
+	assert_int_equal(json_array_size(json_object_get(c, "params")), 9);
 	assert_int_equal(json_array_size(json_object_get(json_object_get(s, "kinds"), "medium")), 2);
 	assert_ptr_equal(ctl_cmd_find(&t, "disk", "create"), &cmds[0]);
 	assert_null(ctl_cmd_find(&t, "disk", "eat"));
@@ -204,6 +226,7 @@ int main(void)
 		cmocka_unit_test(names_a_missing_parameter),
 		cmocka_unit_test(refuses_names_that_are_no_names),
 		cmocka_unit_test(refuses_numbers_out_of_range),
+		cmocka_unit_test(reads_times_and_keeps_them_as_texts),
 		cmocka_unit_test(refuses_values_of_another_type),
 		cmocka_unit_test(reads_kinds_from_objects_and_from_text),
 		cmocka_unit_test(refuses_bad_kinds),
