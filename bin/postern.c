@@ -145,6 +145,8 @@ static bool is_question(const json_t *cmd)
 {
 	static const char *const verbs[] = { "", "list", "show", "probe", "run", "add", "balance" };
 
+	if (ctl_has(cmd, "columns"))
+		return true;
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		if (!strcmp(ctl_str(cmd, "verb"), verbs[i]))
 			return true;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/bounce.h"
 
-#include <string.h>
 #include <sys/mman.h>
 
 int bounce_pool_init(struct bounce_pool *p)
@@ -30,26 +29,9 @@ void bounce_pool_fini(struct bounce_pool *p)
 }
 
 /* Copies between the buffer and the piece of the request that it stands for. */
-static void copy_piece(const struct bounce *b, uint64_t len_b, bool to_buf)
+static void copy_piece(const struct bounce *b, uint64_t len_b, enum segs_way way)
 {
-	uint64_t skip = b->done_b;
-	char *buf = b->buf;
-
-	for (unsigned i = 0; len_b && i < b->was_nseg; i++) {
-		const struct seg *s = &b->was_seg[i];
-
-		if (skip >= s->len_b) {
-			skip -= s->len_b;
-			continue;
-		}
-		char *host = (char *)s->host + skip;
-		size_t n = min_u64(len_b, s->len_b - skip);
-
-		memcpy(to_buf ? buf : host, to_buf ? host : buf, n);
-		buf += n;
-		len_b -= n;
-		skip = 0;
-	}
+	segs_copy(b->was_seg, b->was_nseg, b->done_b, b->buf, len_b, way);
 }
 
 static void set_piece(struct bounce *b, struct req *r)
@@ -60,7 +42,7 @@ static void set_piece(struct bounce *b, struct req *r)
 	r->len_b = len_b;
 	b->seg.len_b = (uint32_t)len_b;
 	if (r->op == REQ_WRITE)
-		copy_piece(b, len_b, true);
+		copy_piece(b, len_b, SEGS_TO_BUF);
 }
 
 bool bounce_begin(struct bounce_pool *p, struct req *r)
@@ -94,7 +76,7 @@ bool bounce_advance(struct bounce_pool *p, struct req *r)
 
 	if (r->status == REQ_OK) {
 		if (r->op == REQ_READ)
-			copy_piece(b, r->len_b, false);
+			copy_piece(b, r->len_b, SEGS_FROM_BUF);
 		b->done_b += r->len_b;
 		if (b->done_b < b->was_len_b) {
 			set_piece(b, r);

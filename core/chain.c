@@ -4,6 +4,7 @@
  * functions and a medium that takes guest memory as it is; its batch goes through
  * in one call. Everything else is a slower path of the same shape.
  */
+#include "core/guard.h"
 #include "core/lane.h"
 
 /* From now on some request waits; the lane's timer goes on from there. */
@@ -27,6 +28,18 @@ static void submit(struct lane *l, struct req **reqs, unsigned n)
 	}
 }
 
+/* Hands requests that came through the chain to the medium, or to who stands before it. */
+static void enter(struct lane *l, struct req **reqs, unsigned n)
+{
+	if (l->guard)
+		n = guard_pass(l->guard, reqs, n);
+	if (n)
+		submit(l, reqs, n);
+	/* those that it keeps are in flight too, though the medium may never become busy */
+	if (l->guard)
+		watch_deadline(l);
+}
+
 /* Return: whether @r has a buffer of the pool now; otherwise it waits for one. */
 static bool copy(struct lane *l, struct req *r)
 {
@@ -40,6 +53,8 @@ static bool copy(struct lane *l, struct req *r)
 /* Return: whether the request may go to the medium now. */
 static bool suits_medium(struct lane *l, struct req *r)
 {
+	if (l->guard && l->guard->armed) /* copies all that there is */
+		return true;
 	return r->flags & REQ_F_BOUNCED || bounce_unneeded(r, l->align_mask) || copy(l, r);
 }
 
@@ -76,15 +91,14 @@ void chain_submit(struct lane *l, struct req **reqs, unsigned n)
 	struct req *go[POLLER_BATCH];
 	unsigned k = 0;
 
-	if (likely(!l->nstep && !l->align_mask)) {
+	if (likely(l->plain)) {
 		submit(l, reqs, n);
 		return;
 	}
 	for (unsigned i = 0; i < n; i++) {
 		struct req *r = reqs[i];
 
-		if (l->nstep)
-			r->flags |= REQ_F_STEPS;
+		r->flags |= REQ_F_STEPS;
 		if (descend(l, r) && suits_medium(l, r))
 			go[k++] = r;
 	}
@@ -92,7 +106,7 @@ void chain_submit(struct lane *l, struct req **reqs, unsigned n)
 	if (k < n)
 		watch_deadline(l);
 	if (k)
-		submit(l, go, k);
+		enter(l, go, k);
 }
 
 /* Lets the pool's first waiter have the buffer that came free. */
@@ -133,7 +147,8 @@ void chain_retreat(struct req *r)
 		if (s->ops->up && s->ops->up(s->state, r) == STEP_HELD)
 			return;
 	}
-	lane_end(r);
+	if (likely(r->status == REQ_OK) || !lane_keeps(r))
+		lane_end(r);
 }
 
 void chain_resume(struct req *r)
@@ -141,19 +156,49 @@ void chain_resume(struct req *r)
 	list_add_tail(&r->lane->poller->resumed, &r->hold);
 }
 
-void chain_continue(struct req *r)
+/* Return: whether @r, which was held, has come through to the medium's end of the chain. */
+static bool go_on(struct req *r)
 {
 	struct lane *l = r->lane;
 
 	if (r->flags & REQ_F_UP) {
 		chain_retreat(r);
-		return;
+		return false;
 	}
 	/* Held by a step: on to the one behind it. Held before it, for a buffer: now to that one. */
 	if (r->flags & REQ_F_AGAIN)
 		r->flags &= (uint8_t)~REQ_F_AGAIN;
 	else
 		r->step++;
-	if (descend(l, r) && suits_medium(l, r))
-		submit(l, &r, 1);
+	if (!l->plain)
+		r->flags |= REQ_F_STEPS;
+	return descend(l, r) && suits_medium(l, r);
+}
+
+/* Whether the two may go to the medium in one batch; see reqs_done(). */
+static bool are_alike(const struct req *a, const struct req *b)
+{
+	return a->lane == b->lane &&
+	       (!a->lane->plain || (a->owner == b->owner && a->taken_ticks == b->taken_ticks));
+}
+
+unsigned chain_continue(struct list *resumed)
+{
+	struct req *go[POLLER_BATCH];
+	unsigned n = 0, k = 0;
+
+	for (struct list *it; (it = list_pop(resumed)); n++) {
+		struct req *r = list_entry(it, struct req, hold);
+
+		if (!go_on(r))
+			continue;
+		if (k && (k == POLLER_BATCH || !are_alike(go[0], r))) {
+			enter(go[0]->lane, go, k);
+			k = 0;
+		}
+		go[k++] = r;
+	}
+	if (k)
+		enter(go[0]->lane, go, k);
+	return n;
 }

@@ -28,6 +28,9 @@ struct function_ops {
 	/* It reads a write's data more than once: what it is given is a copy, if no step before it
 	 * has made one (core/bounce.h). */
 	bool needs_stable;
+	/* What it holds on the way down is on a list through req.hold and nowhere else: a request whose
+	 * deadline has passed may be taken off that list, and end. */
+	bool yields;
 
 	void (*close)(struct function *f); /* control thread; every lane closed */
 	/* Control thread. What the next step to the left sees of what is to the right. NULL: the
@@ -44,6 +47,10 @@ struct function_ops {
 
 	enum step (*down)(void *state, struct req *r); /* NULL: pass */
 	enum step (*up)(void *state, struct req *r);   /* NULL: pass */
+	/* As down(), for @n requests that were taken together, ahead of the chain (struct lane, gate):
+	 * moves those that pass to the front of @reqs, in their order, and holds the others by
+	 * lane_hold(). Return: how many pass. NULL: it is no gate. */
+	unsigned (*gate)(void *state, struct req **reqs, unsigned n);
 	/* Lets go what is due at @now_ns (the poller's clock). Return: when to be called again,
 	 * NEVER_NS if it holds nothing that waits for time. NULL: never waits. A function that
 	 * begins to wait calls poller_timer(). */

@@ -3,36 +3,72 @@
 
 #include <stdlib.h>
 
+#include "core/guard.h"
+
 int lane_init(struct lane *l, struct poller *p, struct media_lane *m, const char *name)
 {
-	*l = (struct lane){ .poller = p, .media = m, .name = name, .batch = POLLER_BATCH };
+	*l = (struct lane){ .poller = p, .media = m, .name = name };
+	l->batch = l->max_batch = POLLER_BATCH;
 	list_init(&l->inflight);
+	list_init(&l->waiting);
+	list_init(&l->failed);
 	list_init(&l->timed);
 	l->synchronous = !m->ops->poll && m->media->caps.align_b <= 1;
+	l->stats = calloc(1, sizeof(*l->stats));
+	if (!l->stats)
+		return -ENOMEM;
 	int err = bounce_pool_init(&l->bounce);
 	if (err)
-		return err;
-	l->stats = calloc(1, sizeof(*l->stats));
-	if (!l->stats) {
-		bounce_pool_fini(&l->bounce);
-		return -ENOMEM;
-	}
-	return 0;
+		free(l->stats);
+	lane_judge_plain(l);
+	return err;
+}
+
+void lane_judge_plain(struct lane *l)
+{
+	l->plain = !l->nstep && !l->align_mask && !l->guard && !l->stops;
+}
+
+/* Who waits for the last orphan of a guard. */
+struct settle {
+	struct guard *guard;
+	sem_t done;
+};
+
+static void settle(void *arg)
+{
+	struct settle *s = arg;
+
+	if (s->guard->norphan)
+		s->guard->settled = &s->done;
+	else
+		sem_post(&s->done);
 }
 
 void lane_stop(struct lane *l)
 {
+	struct settle s = { .guard = l->guard };
+
 	for (unsigned i = 0; i < l->nstep; i++)
 		if (l->step[i].ops->lane_stop)
 			l->step[i].ops->lane_stop(l->step[i].state);
+	if (!l->guard)
+		return;
+	sem_init(&s.done, 0, 0);
+	poller_call(l->poller, settle, &s);
+	poller_wait(l->poller, &s.done, NEVER_NS);
+	sem_destroy(&s.done);
 }
 
 void lane_fini(struct lane *l)
 {
-	assert(list_empty(&l->inflight));
+	assert(list_empty(&l->inflight) && list_empty(&l->waiting));
 	for (unsigned i = l->nstep; i-- > 0;)
 		l->step[i].ops->lane_close(l->step[i].state);
 	l->nstep = 0;
+	if (l->gate.ops)
+		l->gate.ops->lane_close(l->gate.state);
+	guard_free(l->guard);
 	bounce_pool_fini(&l->bounce);
 	free(l->stats);
 	l->stats = NULL;
@@ -49,7 +85,120 @@ int lane_add_function(struct lane *l, struct function *f)
 		return err;
 	l->step[l->nstep++] = (struct chain_step){ f->ops, state };
 	l->synchronous = false; /* a function may hold a request */
+	lane_judge_plain(l);
 	return 0;
+}
+
+int lane_set_gate(struct lane *l, struct function *f)
+{
+	void *state;
+	int err = f->ops->lane_open(f, l, &state);
+
+	if (!err)
+		l->gate = (struct chain_step){ f->ops, state };
+	return err;
+}
+
+/* Somebody is to look at the lane. */
+static void tell(const struct lane *l)
+{
+	if (l->news)
+		l->news(l->news_arg);
+}
+
+void lane_hold(struct req *r)
+{
+	struct lane *l = r->lane;
+
+	if (!l->synchronous)
+		list_del(&r->link);
+	list_add_tail(&l->waiting, &r->link);
+}
+
+void lane_unhold(struct req *r)
+{
+	struct lane *l = r->lane;
+
+	list_del(&r->link);
+	if (l->synchronous)
+		return;
+	r->since_ticks = l->poller->now_ticks;
+	list_add_tail(&l->inflight, &r->link);
+	if (l->deadline_ticks)
+		poller_timer(l->poller, poller_now_ns(l->poller) +
+			     clock_ticks_to_ns(l->poller->scale, l->deadline_ticks));
+}
+
+void lane_halt(struct lane *l)
+{
+	l->batch = 0;
+}
+
+void lane_go_on(struct lane *l)
+{
+	if (l->batch)
+		return;
+	l->batch = l->max_batch;
+	for (struct list *n; (n = list_pop(&l->failed));) {
+		struct req *r = list_entry(n, struct req, hold);
+
+		lane_unhold(r);
+		r->status = REQ_OK;
+		r->step = 0;
+		r->flags = (uint8_t)((r->flags & ~REQ_F_UP) | REQ_F_AGAIN);
+		chain_resume(r);
+	}
+	poller_unblock(l->poller);
+}
+
+/* Return: whether its owner has taken @r back. */
+static bool give_back(struct req *r)
+{
+	struct lane *l = r->lane;
+
+	if (!r->owner->forget)
+		return false;
+	if (!l->synchronous)
+		list_del(&r->link);
+	if (r->owner->forget(r))
+		return true;
+	if (!l->synchronous)
+		list_add_tail(&l->inflight, &r->link);
+	return false;
+}
+
+bool lane_keeps(struct req *r)
+{
+	struct lane *l = r->lane;
+
+	if (!l->stops || r->op == REQ_READ)
+		return false;
+	/* the others are the guest's own mistakes */
+	if (r->status != REQ_IOERR && r->status != REQ_NOSPC && r->status != REQ_TIMEOUT)
+		return false;
+	if (r->owner->ending)
+		return give_back(r);
+	stat_add(&l->stats->op[r->op].errors, 1);
+	lane_hold(r);
+	list_add_tail(&l->failed, &r->hold);
+	lane_halt(l);
+	tell(l);
+	return true;
+}
+
+void lane_forget(struct lane *l, struct req_owner *owner)
+{
+	owner->ending = true;
+	list_for_each(n, tmp, &l->failed) {
+		struct req *r = list_entry(n, struct req, hold);
+
+		if (r->owner != owner)
+			continue;
+		list_del(n);
+		lane_unhold(r);
+		if (!give_back(r))
+			lane_end(r);
+	}
 }
 
 static struct req *oldest(const struct lane *l)
@@ -57,38 +206,102 @@ static struct req *oldest(const struct lane *l)
 	return list_empty(&l->inflight) ? NULL : list_first(&l->inflight, struct req, link);
 }
 
-uint64_t lane_oldest_ns(const struct lane *l)
+/* When the oldest request began to age; UINT64_MAX: there is none. */
+static uint64_t oldest_ticks(const struct lane *l)
 {
 	const struct req *r = oldest(l);
+	uint64_t since = r ? r->since_ticks : UINT64_MAX;
 
-	return r ? clock_ticks_to_ns(l->poller->scale, clock_ticks() - r->taken_ticks) : 0;
+	return l->guard ? min_u64(since, guard_oldest(l->guard)) : since;
 }
 
-/* Return: when the oldest request passes its deadline, NEVER_NS. */
+uint64_t lane_oldest_ns(const struct lane *l)
+{
+	uint64_t since = oldest_ticks(l), now = clock_ticks();
+
+	return since < now ? clock_ticks_to_ns(l->poller->scale, now - since) : 0;
+}
+
+/* Takes @r from who holds it. Return: false: its medium has it, or a function that does not yield. */
+static bool take_back(struct lane *l, struct req *r)
+{
+	bool waits = r->flags & REQ_F_AGAIN;
+
+	if (!waits && (r->flags & REQ_F_UP || r->step == l->nstep || !l->step[r->step].ops->yields))
+		return false;
+	list_del(&r->hold);
+	r->flags &= (uint8_t)~REQ_F_AGAIN;
+	return true;
+}
+
+/* Ends what has been in flight since before @since_ticks, where that can be done. */
+static void expire(struct lane *l, uint64_t since_ticks)
+{
+	if (l->guard)
+		guard_expire(l->guard, since_ticks);
+	list_for_each(n, tmp, &l->inflight) {
+		struct req *r = list_entry(n, struct req, link);
+
+		if (r->since_ticks > since_ticks)
+			break;
+		if (!take_back(l, r))
+			continue;
+		stat_add(&l->stats->timed_out, 1);
+		r->status = REQ_TIMEOUT;
+		chain_retreat(r);
+	}
+}
+
+/* How long until the first that is younger than @patience is not. */
+static uint64_t until_next(const struct lane *l, uint64_t now, uint64_t patience)
+{
+	/* who only looks has time; who expires is to be punctual */
+	list_for_each(n, tmp, &l->inflight) {
+		const struct req *r = list_entry(n, struct req, link);
+
+		if (r->since_ticks + patience > now)
+			return r->since_ticks + patience - now;
+		if (!l->expires)
+			break;
+	}
+	return patience;
+}
+
+static bool is_past(uint64_t since, uint64_t patience, uint64_t now)
+{
+	return since != UINT64_MAX && since + patience <= now;
+}
+
+/* Return: when to look again, NEVER_NS. */
 static uint64_t look_at_deadline(struct lane *l, uint64_t now_ns)
 {
-	const struct req *r = oldest(l);
+	uint64_t now = l->poller->now_ticks, patience = l->deadline_ticks;
+	uint64_t since = patience ? oldest_ticks(l) : UINT64_MAX;
+	bool was = l->is_overdue, past = is_past(since, patience, now);
 
-	if (!r || !l->deadline_ticks) {
-		l->is_overdue = false;
-		return NEVER_NS;
+	if (past && l->expires) {
+		expire(l, now - patience);
+		since = oldest_ticks(l);
 	}
-	const struct clock_scale *s = l->poller->scale;
-	uint64_t due_ns = clock_ticks_to_ns(s, r->taken_ticks + l->deadline_ticks);
-	if (now_ns < due_ns) {
-		l->is_overdue = false;
-		return due_ns;
-	}
-	if (!l->is_overdue)
+	l->is_overdue = past;
+	if (past && !was)
 		stat_add(&l->stats->overdue, 1);
-	l->is_overdue = true;
-	return now_ns + clock_ticks_to_ns(s, l->deadline_ticks);
+	if (past != was)
+		tell(l);
+	/* also after the last one has expired: whoever was told of it is told that it is over */
+	if (since == UINT64_MAX && !past)
+		return NEVER_NS;
+	return now_ns + clock_ticks_to_ns(l->poller->scale, until_next(l, now, patience));
 }
 
 uint64_t lane_timer(struct lane *l, uint64_t now_ns)
 {
 	uint64_t next = look_at_deadline(l, now_ns);
 
+	if (l->guard)
+		next = min_u64(next, guard_timer(l->guard, now_ns));
+	if (l->gate.ops && l->gate.ops->timer)
+		next = min_u64(next, l->gate.ops->timer(l->gate.state, now_ns));
 	for (unsigned i = 0; i < l->nstep; i++)
 		if (l->step[i].ops->timer)
 			next = min_u64(next, l->step[i].ops->timer(l->step[i].state, now_ns));

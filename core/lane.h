@@ -17,6 +17,8 @@
 
 #define CHAIN_MAX 8
 
+struct guard; /* core/guard.h */
+
 struct chain_step {
 	const struct function_ops *ops;
 	void *state;
@@ -29,6 +31,7 @@ struct lane_stats {
 	} op[REQ_OPS];
 	uint64_t copies, copied_b;    /* through the pool, see core/bounce.h */
 	uint64_t overdue;	      /* times that the oldest request passed its deadline */
+	uint64_t timed_out;	      /* requests ended with REQ_TIMEOUT */
 	struct hist latency[REQ_OPS]; /* ticks, taken to done; hist_total() is how many were done */
 };
 
@@ -45,15 +48,26 @@ struct lane {
 	bool readonly;
 	bool has_discard, has_zeroes;
 	uint8_t nstep;
-	uint8_t batch; /* requests that a queue takes in a turn, at most POLLER_BATCH */
+	uint8_t batch; /* requests that a queue takes in a turn, at most POLLER_BATCH; 0: stopped */
+	uint8_t max_batch; /* batch while not stopped */
 	bool is_overdue;  /* the oldest in flight is past its deadline */
-	bool synchronous; /* all requests have ended when disk_submit() returns */
+	bool synchronous; /* all that the gate lets pass has ended when disk_submit() returns */
+	bool plain;	  /* a batch goes to the medium as it is, and back to the front */
+	bool expires;	  /* what is past its deadline ends with REQ_TIMEOUT, as far as it can */
+	bool stops;	  /* a change that fails is kept, and the lane stops (lane_halt()) */
 
-	struct list inflight;	 /* taken and not completed, oldest first; unless synchronous */
+	/* Taken and not completed, by since_ticks, oldest first; unless synchronous. */
+	struct list inflight;
+	struct list waiting; /* likewise, but held on purpose, so that they do not grow old */
+	struct list failed;  /* of those, changes that have failed, through req.hold */
 	uint64_t deadline_ticks; /* a request older than this is overdue; 0: none */
 	struct list timed;	 /* on the poller's list of lanes with timers */
 	struct bounce_pool bounce;
+	struct guard *guard; /* NULL: what is past its deadline waits all the same */
+	void (*news)(void *arg); /* something has changed that people hear of; NULL: nobody does */
+	void *news_arg;
 
+	struct chain_step gate; /* judges whole batches ahead of the chain; ops NULL: none */
 	struct chain_step step[CHAIN_MAX];
 };
 
@@ -68,6 +82,29 @@ void lane_fini(struct lane *l); /* control thread; nothing in flight, off the po
  * Return: 0; -ENOSPC beyond CHAIN_MAX; what the function's lane_open() returns. */
 int lane_add_function(struct lane *l, struct function *f);
 
+/* Puts a function with a gate ahead of the chain. Context: control thread, lane not in use. Return: 0;
+ * what the function's lane_open() returns. */
+int lane_set_gate(struct lane *l, struct function *f);
+
+/* The rest: the poller's thread. */
+
+/* Sets `plain`; after a change of what it depends on. */
+void lane_judge_plain(struct lane *l);
+
+/* @r is held on purpose: it does not grow old, and is no sign of a slow medium. And not any more. */
+void lane_hold(struct req *r);
+void lane_unhold(struct req *r);
+
+/* Stops taking requests; those in flight end. */
+void lane_halt(struct lane *l);
+/* Lets a stopped lane go on; what has failed is done again. */
+void lane_go_on(struct lane *l);
+/* @r has ended with a status other than REQ_OK. Return: whether the lane keeps it, and stops. */
+bool lane_keeps(struct req *r);
+/* Gives what the lane keeps of @owner back to it, and what would be kept later: it is to be stopped,
+ * until it sets `ending` to false. */
+void lane_forget(struct lane *l, struct req_owner *owner);
+
 /* Age of the oldest request in flight, 0 if none. Context: the poller's thread. */
 uint64_t lane_oldest_ns(const struct lane *l);
 
@@ -81,8 +118,8 @@ void chain_submit(struct lane *l, struct req **reqs, unsigned n);
 
 /* A function, or the buffer pool, lets a held request go on, on the poller's next turn. */
 void chain_resume(struct req *r);
-/* The poller's: goes on with a resumed request. */
-void chain_continue(struct req *r);
+/* The poller's: goes on with all of @resumed, which is empty then. Return: how many. */
+unsigned chain_continue(struct list *resumed);
 
 /* Cold part of req_done(). */
 void chain_retreat(struct req *r);
@@ -146,7 +183,7 @@ static inline void reqs_done(struct req *const *reqs, unsigned n, enum req_statu
 	const struct lane *l = reqs[0]->lane;
 
 	/* On a lane without functions or copies a batch is what one queue submitted. */
-	if (likely(!l->nstep && !l->align_mask)) {
+	if (likely(l->plain)) {
 		l->media->inflight -= n;
 		if (likely(status == REQ_OK)) {
 			lane_end_run(reqs, n, true);

@@ -28,6 +28,9 @@ struct media_caps {
 	bool zeroes;		 /* has write-zeroes of its own */
 	bool volatile_cache;	 /* a completed write needs a flush to be durable */
 	bool readonly;
+	/* Waits for nobody, so that no request of it can be stuck and nothing need be copied to be rid
+	 * of one. */
+	bool prompt;
 };
 
 struct media_ops {

@@ -101,8 +101,7 @@ static unsigned turn_queues(struct poller *p)
 	return work;
 }
 
-/* Requests came back: whoever waited for them may try again. */
-static void unblock(struct poller *p)
+void poller_unblock(struct poller *p)
 {
 	struct pollee_set *blocked = &p->set[POLLEE_BLOCKED];
 
@@ -135,14 +134,11 @@ void poller_media_busy(struct poller *p, struct media_lane *m)
 static unsigned turn_resumed(struct poller *p)
 {
 	struct list now;
-	unsigned work = 0;
 
 	/* only those there are: what they resume in turn waits for the next one */
 	list_init(&now);
 	list_splice_tail(&now, &p->resumed);
-	for (struct list *n; (n = list_pop(&now)); work++)
-		chain_continue(list_entry(n, struct req, hold));
-	return work;
+	return chain_continue(&now);
 }
 
 static void turn_publish(struct poller *p)
@@ -154,7 +150,7 @@ static void turn_publish(struct poller *p)
 		q->ops->publish(q);
 	}
 	if (unlikely(p->set[POLLEE_BLOCKED].n))
-		unblock(p);
+		poller_unblock(p);
 }
 
 static unsigned turn_mail(struct poller *p)

@@ -150,6 +150,8 @@ void poller_set_mode(struct pollee *q, enum poll_mode mode);
 void poller_drain_kick(struct pollee *q);
 /* A queue that gave -EAGAIN, or that can take again, is to be looked at next turn. */
 void poller_heat(struct pollee *q);
+/* Requests came back: the queues that waited for them may try again. */
+void poller_unblock(struct poller *p);
 /* The strongest mode of its queues. */
 enum poll_mode poller_mode(const struct poller *p);
 

@@ -28,6 +28,11 @@ struct req;
 struct req_owner {
 	/* Called once for each request, on its poller, for one or several of this owner. */
 	void (*complete)(struct req *const *reqs, unsigned n);
+	/* Takes one back that never completes: its guest hears nothing of it, and it will be done again
+	 * when the queue starts anew. NULL, or false: it cannot be, and is to complete. */
+	bool (*forget)(struct req *r);
+	bool ending;	/* it is being stopped: lane_forget() */
+	unsigned index; /* for people: which of its front's queues */
 };
 
 enum req_op { REQ_READ, REQ_WRITE, REQ_FLUSH, REQ_DISCARD, REQ_ZEROES, REQ_OPS };
@@ -46,7 +51,7 @@ enum req_status {
 enum req_flag {
 	REQ_F_FUA = 1 << 0,	/* write: done only when durable */
 	REQ_F_UNMAP = 1 << 1,	/* write-zeroes: may free the space */
-	REQ_F_STEPS = 1 << 2,	/* passes through functions */
+	REQ_F_STEPS = 1 << 2,	/* comes back through chain_retreat() */
 	REQ_F_BOUNCED = 1 << 3, /* its segments are a pool buffer's for now */
 	REQ_F_UP = 1 << 4,	/* on its way back */
 	REQ_F_LONG = 1 << 5,	/* its list is one of the slab's long ones */
@@ -66,7 +71,7 @@ struct req {
 	uint64_t len_b;
 	uint64_t taken_ticks;
 	const struct req_owner *owner;
-	uint64_t unused;
+	uint64_t since_ticks; /* from when its deadline counts; unless its lane is synchronous */
 	uint8_t op, status, flags, step;
 	uint16_t nseg;
 	uint16_t front_bits; /* the front's */
@@ -98,6 +103,11 @@ static inline void req_init(struct req *r, uint16_t nseg, uint16_t front_bits)
 	r->nseg = nseg;
 	r->front_bits = front_bits;
 }
+
+/* Copies @len_b bytes between @buf and the segments, from their byte @skip_b on. */
+enum segs_way { SEGS_TO_BUF, SEGS_FROM_BUF };
+void segs_copy(const struct seg *s, unsigned nseg, uint64_t skip_b, void *buf, uint64_t len_b,
+	       enum segs_way way);
 
 /* Moves the NULLs out of @reqs. Return: how many are left. */
 unsigned reqs_close_ranks(struct req **reqs, unsigned n);

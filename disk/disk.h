@@ -21,6 +21,13 @@
 
 struct disk;
 
+/* What is done about requests that a medium does not end, or ends with an error. */
+struct disk_care {
+	uint64_t timeout_ns; /* a request older than this is overdue; 0: none ever is */
+	bool expires;	     /* it ends with an error, see core/guard.h; otherwise it waits */
+	bool stops;	     /* a failed change stops the disk, and its guest is not told */
+};
+
 struct disk_conf {
 	const char *name;
 	const char *serial; /* at most DISK_SERIAL_MAX; NULL: the name, cut */
@@ -31,15 +38,44 @@ struct disk_conf {
 	uint32_t blk_b;	 /* 0: the medium's */
 	bool readonly;
 	enum poll_mode mode;
-	uint64_t timeout_ns; /* a request older than this makes the disk stalled; 0: none */
+	struct function *gate; /* ahead of the chain, with an operation of that name; NULL: none */
+	struct disk_care care;
+	/* disk_stats() has something new for people: called on a poller's thread, does not wait. NULL is
+	 * fine. */
+	void (*news)(void *arg);
+	void *news_arg;
 };
 
 /* Copied out of a disk at one moment. */
 struct disk_stats {
 	struct lane_stats lanes; /* all lanes together */
-	uint64_t inflight;	 /* requests */
-	uint64_t oldest_ns;	 /* age of the oldest in flight */
+	uint64_t inflight;	 /* requests; those that are held on purpose too */
+	uint64_t waiting;	 /* of them, held by a limit or because the disk has stopped */
+	uint64_t orphans;	 /* answered with an error, but the medium has not ended them */
+	uint64_t oldest_ns;	 /* age of the oldest that is not held, orphans among them */
+	uint64_t failed;	 /* changes that the stopped disk keeps */
+	enum req_status why;	 /* of one of those */
 	unsigned nlane;
+	bool stopped;		 /* a lane takes nothing */
+	bool overdue;		 /* a lane has requests past their deadline, or has had to end some */
+};
+
+/* A request in flight, for people. */
+enum disk_place {
+	DISK_AT_LIMIT,	/* held by the gate or another limit */
+	DISK_AT_DOOR,	/* waits for a buffer, or for an orphan to end */
+	DISK_AT_STEP,	/* a function has it */
+	DISK_AT_MEDIUM,
+	DISK_GIVEN_UP,	/* an orphan in the medium */
+	DISK_FAILED,	/* kept by the stopped disk */
+};
+struct disk_request {
+	uint64_t off_b, len_b, age_ns;
+	const char *poller;
+	const char *step; /* the function's kind, at DISK_AT_STEP */
+	unsigned queue;
+	enum req_op op;
+	enum disk_place place;
 };
 
 /* Why a disk could not be opened or changed; static text in *ret_why, naming what is allowed. */
@@ -49,7 +85,7 @@ struct disk_error {
 	const char *why;
 };
 
-/* Opens a disk on @c. Ownership: on success medium and functions are the disk's, which closes
+/* Opens a disk on @c. Ownership: on success medium, functions and gate are the disk's, which closes
  * them; on failure they stay the caller's. Context: control thread.
  * Return: 0; -EINVAL with *ret_error; -ENOMEM. */
 int disk_open(const struct disk_conf *c, struct disk **ret_disk, struct disk_error *ret_error);
@@ -74,9 +110,19 @@ enum poll_mode disk_mode(const struct disk *d);
 int disk_resize(struct disk *d, uint64_t size_b, struct disk_error *ret_error);
 /* Context: control thread. */
 void disk_set_mode(struct disk *d, enum poll_mode mode);
-void disk_set_timeout(struct disk *d, uint64_t timeout_ns);
+/* Context: control thread. Return: 0; -ENOMEM: all is as it was. */
+int disk_set_care(struct disk *d, const struct disk_care *c);
+/* A disk that has stopped in one lane stops in all; and goes on: what has failed is done again.
+ * Context: control thread; waits for a turn of each poller. */
+void disk_halt(struct disk *d);
+void disk_go_on(struct disk *d);
 /* Asks the pollers; waits for a turn of each. Context: control thread. */
 void disk_stats(struct disk *d, struct disk_stats *ret_stats);
+
+/* Copies out what is in flight, at most @max. A medium whose requests have all ended when it was given
+ * them has none. Context: control thread; waits for a turn of each poller. Return: how many there are,
+ * perhaps more than @max. */
+unsigned disk_requests(struct disk *d, struct disk_request *ret_reqs, unsigned max);
 
 /* A front announces itself, and goes. Context: control thread. */
 void disk_add_front(struct disk *d, struct front *f);

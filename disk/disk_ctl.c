@@ -8,10 +8,8 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/parse.h"
 #include "control/rpc.h"
 #include "disk/entry_ctl.h"
-#include "disk/place_ctl.h"
 
 /* What a disk gets to let go of its medium before the command that closes it is answered. Nearly all
  * need microseconds; others are closed when they can be, and meanwhile control serves the rest. */
@@ -42,6 +40,12 @@ static int not_found(const char *name, struct ctl_error *err)
 			"there is no disk '%s'; `disk list` names them", name);
 }
 
+static int not_open(const struct entry *e, struct ctl_error *err)
+{
+	return ctl_fail(err, -ENODEV, "disk_failed", "name", "the disk is not open: %.300s",
+			e->why.text);
+}
+
 /* @e is being closed, and keeps its name until it is. Return: 0 if not. */
 static int judge_closing(const struct entry *e, struct ctl_error *err)
 {
@@ -65,8 +69,7 @@ int entry_get_open(const char *name, struct entry **ret_entry, struct ctl_error 
 	if (e->closing)
 		return judge_closing(e, err);
 	if (!e->disk)
-		return ctl_fail(err, -ENODEV, "disk_failed", "name", "the disk is not open: %.300s",
-				e->why.text);
+		return not_open(e, err);
 	*ret_entry = e;
 	return 0;
 }
@@ -209,6 +212,8 @@ void disk_ctl_reap(struct ctl *ctl)
 	list_for_each(it, tmp, &entries) {
 		struct entry *e = list_entry(it, struct entry, node);
 
+		if (e->disk)
+			entry_look(e);
 		if (e->closing && entry_wait(e, 0))
 			finish_closing(ctl, e, &logged);
 	}
@@ -458,196 +463,36 @@ static int run_reopen(struct ctl *ctl, const json_t *params, json_t **ret, struc
 	return 0;
 }
 
-/* Gives each function its parameters of @list. Return: how many were changed; less than all is
- * failure with @err. */
-static unsigned set_functions(struct entry *e, const json_t *list, struct ctl_error *err)
+static int run_requests(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
 {
-	unsigned i;
+	struct entry *e = find(ctl_str(params, "name"));
 
-	for (i = 0; i < e->nfunction; i++) {
-		const struct function_kind *k = e->function_kind[i];
-		const json_t *value = json_array_get(list, i);
-
-		if (json_equal(value, json_array_get(json_object_get(e->conf, "function"), i)))
-			continue;
-		if (!k->set)
-			ctl_fail(err, -ENOTSUP, "not_supported", "function",
-				 "'%s' cannot be changed while it runs", k->ctl.name);
-		if (!k->set || k->set(e->function[i], value, err))
-			break;
-	}
-	return i;
-}
-
-static int judge_chain(const struct entry *e, const json_t *list, struct ctl_error *err)
-{
-	bool same = json_array_size(list) == e->nfunction;
-
-	for (unsigned i = 0; same && i < e->nfunction; i++)
-		same = !strcmp(ctl_str(json_array_get(list, i), "kind"),
-			       e->function_kind[i]->ctl.name);
-	return same ? 0 : ctl_fail(err, -ENOTSUP, "not_supported", "function",
-				   "a chain keeps its functions and their order; only their "
-				   "parameters change");
-}
-
-/* On failure the functions are as they were. */
-static int apply_functions(struct entry *e, const json_t *conf, struct ctl_error *err)
-{
-	const json_t *list = json_object_get(conf, "function");
-	const json_t *was = json_object_get(e->conf, "function");
-	struct ctl_error ignored;
-
-	if (!json_equal(list, was) && list) {
-		unsigned n = set_functions(e, list, err);
-
-		if (n < e->nfunction) {
-			json_t *now = e->conf;
-
-			/* set_functions() skips what is already as it should be */
-			e->conf = (json_t *)conf;
-			set_functions(e, was, &ignored);
-			e->conf = now;
-			return -EINVAL;
-		}
-	}
+	if (!e)
+		return not_found(ctl_str(params, "name"), err);
+	*ret = entry_requests(e);
 	return 0;
 }
 
-/* Brings the open disk to @conf. On failure it is as it was. */
-static int apply(struct entry *e, const json_t *conf, struct ctl_error *err)
+/* What has failed is done again; if it fails again, the disk stops again. */
+static int run_resume(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
 {
-	struct poller *was[FRONT_QUEUES_MAX];
-	unsigned nwas = e->npoller;
-	struct ctl_error ignored;
+	struct entry *e = find(ctl_str(params, "name"));
 
-	memcpy(was, e->poller, sizeof(was));
-	int code = place_apply(e, conf, err);
-	if (code)
-		return code;
-	code = apply_functions(e, conf, err);
-	if (code) {
-		place_move(e, was, nwas, &ignored);
-		return code;
-	}
-	disk_set_mode(e->disk, entry_mode(conf));
-	disk_set_timeout(e->disk, ctl_u64(conf, "timeout_ms") * NS_PER_MS);
-	return 0;
-}
-
-/* The state has a change of @e that could not be made, for the reason in @err: it gets back what is
- * true, now or with the next change of anything. */
-static void take_back(struct ctl *ctl, const struct entry *e, struct ctl_error *err)
-{
-	struct ctl_error why;
-	size_t len = strlen(err->text);
-
-	if (!state_put_back(ctl_state(ctl), "disk", entry_name(e), e->conf, &why))
-		return;
-	log_error(entry_name(e), "a restart would make a change that was refused, until another "
-		  "change is saved: %s", why.text);
-	snprintf(err->text + len, sizeof(err->text) - len, "; and %.150s: until another change is "
-		 "saved a restart would make this one", why.text);
-}
-
-/* Ends a change: @conf takes the place of @e's configuration if @code is 0, and is dropped
- * otherwise. Return: @code. */
-static int adopt(struct entry *e, json_t *conf, int code)
-{
-	json_decref(code ? conf : e->conf);
-	if (!code)
-		e->conf = conf;
-	return code;
-}
-
-int disk_ctl_set(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
-{
-	struct entry *e;
-	int code = entry_get_open(ctl_str(params, "name"), &e, err);
-
-	if (code)
-		return code;
-	if (ctl_has(params, "function") &&
-	    judge_chain(e, json_object_get(params, "function"), err))
-		return -ENOTSUP;
-	json_t *conf = json_copy(e->conf);
-
-	if (ctl_has(params, "pollers")) /* so many, whichever they are */
-		json_object_del(conf, "poller");
-	json_object_update(conf, (json_t *)params);
-	code = state_put(ctl_state(ctl), "disk", entry_name(e), conf, err);
-	if (!code) {
-		code = apply(e, conf, err);
-		if (code)
-			take_back(ctl, e, err);
-	}
-	if (adopt(e, conf, code))
-		return code;
+	if (!e)
+		return not_found(ctl_str(params, "name"), err);
+	if (!e->disk)
+		return not_open(e, err);
+	if (e->is_halted)
+		log_info(entry_name(e), "resumed");
+	e->is_halted = false;
+	disk_go_on(e->disk);
 	*ret = entry_show(e, true);
 	return 0;
 }
 
-static int judge_size(const struct entry *e, uint64_t size_b, bool shrink, struct ctl_error *err)
-{
-	uint64_t medium_b = e->media->caps.size_b;
-	char now[16];
-
-	if (size_b % disk_blk_b(e->disk))
-		return ctl_fail(err, -EINVAL, "bad_value", "size",
-				"a multiple of the disk's block, %u bytes, is needed",
-				disk_blk_b(e->disk));
-	if (size_b < disk_size_b(e->disk) && !shrink)
-		return ctl_fail(err, -EINVAL, "would_shrink", "size",
-				"less than the present %s cuts off what guests have there; "
-				"shrink=on does it all the same",
-				format_size(disk_size_b(e->disk), now));
-	if (medium_b && size_b > medium_b && !e->media_kind->resize)
-		return ctl_fail(err, -ENOTSUP, "not_supported", "medium",
-				"a medium of kind %s keeps its size", e->media_kind->ctl.name);
-	return 0;
-}
-
-/* The medium first, so that no guest sees what is not there. It never gets shorter: a size given
- * by mistake costs no data. */
-static int resize(struct ctl *ctl, struct entry *e, uint64_t size_b, struct ctl_error *err)
-{
-	uint64_t medium_b = e->media->caps.size_b;
-	struct disk_error why = { 0 };
-	json_t *conf;
-	int code = medium_b && size_b > medium_b ? e->media_kind->resize(e->media, size_b, err) : 0;
-
-	if (code)
-		return code;
-	conf = json_copy(e->conf);
-	json_object_set_new(conf, "size", json_integer((json_int_t)size_b));
-	code = state_put(ctl_state(ctl), "disk", entry_name(e), conf, err);
-	if (!code && disk_resize(e->disk, size_b, &why)) {
-		code = entry_disk_fail(&why, err);
-		take_back(ctl, e, err);
-	}
-	return adopt(e, conf, code);
-}
-
-static int run_resize(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
-{
-	uint64_t size_b = ctl_u64(params, "size");
-	struct entry *e;
-	int code = entry_get_open(ctl_str(params, "name"), &e, err);
-
-	if (!code)
-		code = judge_size(e, size_b, ctl_bool(params, "shrink"), err);
-
-	if (!code && size_b != disk_size_b(e->disk)) {
-		code = resize(ctl, e, size_b, err);
-		if (!code)
-			log_info(entry_name(e), "resized to %llu bytes", (unsigned long long)size_b);
-	}
-	if (!code)
-		*ret = entry_show(e, true);
-	return code;
-}
-
 static const char *const poll_modes[] = { "adaptive", "always", "never", NULL };
+static const char *const on_timeouts[] = { "wait", "error", NULL };
+static const char *const werrors[] = { "report", "stop", NULL };
 
 #define NAME_PARAM \
 	{ .name = "name", .type = CTL_NAME, .required = true, .positional = true, \
@@ -656,6 +501,21 @@ static const char *const poll_modes[] = { "adaptive", "always", "never", NULL };
 #define POLLERS_HELP "How many pollers share its queues, chosen and changed by themselves"
 #define POLLER_HELP "Which ones instead, by name; queues go to them in turn, and stay"
 #define TIMEOUT_HELP "A request older than this makes the disk 'stalled'; 0: none ever does"
+#define ON_TIMEOUT_HELP \
+	"Then: wait for the medium, or give the guest an error; 'error' copies all data"
+#define WERROR_HELP \
+	"When a write, discard or flush fails: report it to the guest, or stop until disk resume"
+#define TIMEOUT_MAX_NS (3600 * NS_PER_S)
+/* The function `limit` knows what of them is allowed, and what is taken when nothing is said. */
+#define LIMIT_PARAMS \
+	{ .name = "iops", .type = CTL_UINT, \
+	  .help = "Let no more requests a second begin; 0: as many as come" }, \
+	{ .name = "bytes", .type = CTL_SIZE, \
+	  .help = "Let no more bytes a second be read and written; 0: as many as come" }, \
+	{ .name = "discards", .type = CTL_UINT, \
+	  .help = "Discards and write-zeroes a second, which then are none of iops" }, \
+	{ .name = "burst", .type = CTL_TIME, \
+	  .help = "Allowance that a quiet disk saves up for, 10ms unless given" }
 #define FUNCTION_HELP "A step that requests pass through; may be given again, in order"
 
 static const struct ctl_param create_params[] = {
@@ -678,8 +538,13 @@ static const struct ctl_param create_params[] = {
 	  .help = "Serial number that guests see; not given: the name" },
 	{ .name = "blk_size", .type = CTL_SIZE, .min = DISK_BLK_MIN_B, .max = DISK_BLK_MAX_B,
 	  .help = "Block size that guests see; not given: the medium's" },
-	{ .name = "timeout_ms", .type = CTL_UINT, .max = 3600000, .value = "10000",
+	LIMIT_PARAMS,
+	{ .name = "timeout", .type = CTL_TIME, .max = TIMEOUT_MAX_NS, .value = "10s",
 	  .help = TIMEOUT_HELP },
+	{ .name = "on_timeout", .type = CTL_ENUM, .choices = on_timeouts, .value = "wait",
+	  .help = ON_TIMEOUT_HELP },
+	{ .name = "werror", .type = CTL_ENUM, .choices = werrors, .value = "report",
+	  .help = WERROR_HELP },
 	{ .name = "socket_mode", .type = CTL_STRING, .max = 4,
 	  .help = "Permissions of the socket, octal; 0600, or 0660 with socket_group" },
 	{ .name = "socket_group", .type = CTL_STRING, .max = 32,
@@ -705,7 +570,10 @@ static const struct ctl_param resize_params[] = {
 static const struct ctl_param set_params[] = {
 	NAME_PARAM,
 	{ .name = "poll", .type = CTL_ENUM, .choices = poll_modes, .help = POLL_HELP },
-	{ .name = "timeout_ms", .type = CTL_UINT, .max = 3600000, .help = TIMEOUT_HELP },
+	LIMIT_PARAMS,
+	{ .name = "timeout", .type = CTL_TIME, .max = TIMEOUT_MAX_NS, .help = TIMEOUT_HELP },
+	{ .name = "on_timeout", .type = CTL_ENUM, .choices = on_timeouts, .help = ON_TIMEOUT_HELP },
+	{ .name = "werror", .type = CTL_ENUM, .choices = werrors, .help = WERROR_HELP },
 	{ .name = "pollers", .type = CTL_UINT, .min = 1, .max = FRONT_QUEUES_MAX,
 	  .help = POLLERS_HELP },
 	{ .name = "poller", .type = CTL_NAME, .list = true, .help = POLLER_HELP },
@@ -721,10 +589,15 @@ const struct ctl_cmd disk_cmds[] = {
 	  .columns = "name size_b medium_kind poll state connected socket why" },
 	{ .noun = "disk", .verb = "show", .params = name_params, .run = run_show,
 	  .help = "Show all about one disk" },
+	{ .noun = "disk", .verb = "requests", .params = name_params, .run = run_requests,
+	  .help = "List what is in flight, the oldest first: how old, and where it is",
+	  .columns = "op offset len_b age_ns where poller queue" },
 	{ .noun = "disk", .verb = "set", .params = set_params, .run = disk_ctl_set,
 	  .help = "Change a disk while it runs" },
-	{ .noun = "disk", .verb = "resize", .params = resize_params, .run = run_resize,
+	{ .noun = "disk", .verb = "resize", .params = resize_params, .run = disk_ctl_resize,
 	  .help = "Change a disk's size; its guests see it" },
+	{ .noun = "disk", .verb = "resume", .params = name_params, .run = run_resume,
+	  .help = "Let a disk that werror=stop has stopped go on; what failed is done again" },
 	{ .noun = "disk", .verb = "reopen", .params = name_params, .run = run_reopen,
 	  .help = "Close a failed disk and open it again; connected guests reconnect" },
 	{ .noun = "disk", .verb = "delete", .params = delete_params, .run = run_delete,

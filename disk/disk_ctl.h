@@ -39,8 +39,9 @@ bool disk_ctl_close_all(uint64_t grace_ns);
 /* What `disk list` answers: a new reference. */
 json_t *disk_ctl_list(void);
 
-/* `disk set`, for commands that change a disk in another way. */
+/* `disk set` and `disk resize`; the former also for commands that change a disk in another way. */
 int disk_ctl_set(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err);
+int disk_ctl_resize(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err);
 
 /* Which disks make @p poll in @mode (enum poll_mode), as a sentence. */
 void disk_ctl_why_mode(const struct poller *p, unsigned mode, char *ret_text, size_t len);

@@ -7,6 +7,8 @@
 #include <sys/eventfd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "base/parse.h"
 #include "control/rpc.h"
 #include "disk/place_ctl.h"
 
@@ -40,6 +42,15 @@ enum poll_mode entry_mode(const json_t *conf)
 	if (!strcmp(mode, "always"))
 		return POLL_ALWAYS;
 	return strcmp(mode, "never") ? POLL_ADAPTIVE : POLL_NEVER;
+}
+
+struct disk_care entry_care(const json_t *conf)
+{
+	const char *on_timeout = ctl_str(conf, "on_timeout"), *werror = ctl_str(conf, "werror");
+
+	return (struct disk_care){ .timeout_ns = ctl_ns(conf, "timeout"),
+				   .expires = on_timeout && !strcmp(on_timeout, "error"),
+				   .stops = werror && !strcmp(werror, "stop") };
 }
 
 /* A kind names its own parameters only; the caller knows them by the disk's. */
@@ -132,6 +143,51 @@ static int open_functions(struct ctl *ctl, struct entry *e, struct ctl_error *er
 	return 0;
 }
 
+/* The function that `iops=` and its like speak of; NULL: this program has none. */
+static const struct ctl_kind *limit_kind(struct ctl *ctl)
+{
+	json_t *value = json_pack("{s:s}", "kind", "limit");
+	const struct ctl_kind *kind = ctl_kind_of(ctl_tables(ctl), "function", value);
+
+	json_decref(value);
+	return kind;
+}
+
+int entry_limit(struct ctl *ctl, const json_t *conf, json_t **ret_params, struct ctl_error *err)
+{
+	const struct ctl_kind *kind = limit_kind(ctl);
+	json_t *own = json_object();
+
+	for (const struct ctl_param *p = kind ? kind->params : NULL; p && p->name; p++)
+		if (ctl_has(conf, p->name))
+			json_object_set(own, p->name, json_object_get(conf, p->name));
+	int code = ctl_check(ctl_tables(ctl), kind ? kind->params : NULL, own, ret_params, err);
+
+	json_decref(own);
+	return code;
+}
+
+static int open_limit(struct ctl *ctl, struct entry *e, struct ctl_error *err)
+{
+	const struct ctl_kind *kind = limit_kind(ctl);
+	json_t *params;
+	int code = kind ? entry_limit(ctl, e->conf, &params, err) : 0;
+
+	if (code || !kind)
+		return code;
+	e->limit_kind = function_kind_of(kind);
+	code = e->limit_kind->open(params, &e->limit, err);
+	json_decref(params);
+	return code;
+}
+
+static void close_limit(struct entry *e)
+{
+	if (e->limit)
+		e->limit->ops->close(e->limit);
+	e->limit = NULL;
+}
+
 int entry_disk_fail(const struct disk_error *why, struct ctl_error *err)
 {
 	static const char *const param[] = { [DISK_PARAM_NONE] = "",
@@ -140,6 +196,20 @@ int entry_disk_fail(const struct disk_error *why, struct ctl_error *err)
 					     [DISK_PARAM_SERIAL] = "serial" };
 
 	return ctl_fail(err, -EINVAL, "bad_value", param[why->param], "%s", why->why);
+}
+
+static int wake_fd = -1;
+
+void entry_set_wake(int fd)
+{
+	wake_fd = fd;
+}
+
+/* On any thread. */
+static void have_news(void *arg)
+{
+	if (wake_fd >= 0)
+		eventfd_write(wake_fd, 1);
 }
 
 static int open_disk(struct entry *e, struct ctl_error *err)
@@ -153,7 +223,9 @@ static int open_disk(struct entry *e, struct ctl_error *err)
 			       .blk_b = (uint32_t)ctl_u64(e->conf, "blk_size"),
 			       .readonly = ctl_bool(e->conf, "readonly"),
 			       .mode = entry_mode(e->conf),
-			       .timeout_ns = ctl_u64(e->conf, "timeout_ms") * NS_PER_MS };
+			       .gate = e->limit,
+			       .care = entry_care(e->conf),
+			       .news = have_news };
 	struct disk_error why = { 0 };
 	int code = disk_open(&c, &e->disk, &why);
 
@@ -207,9 +279,12 @@ int entry_open(struct ctl *ctl, struct entry *e, const struct entry_conn *conn,
 	code = open_functions(ctl, e, err);
 	if (code)
 		goto close_media;
-	code = open_disk(e, err);
+	code = open_limit(ctl, e, err);
 	if (code)
 		goto close_functions;
+	code = open_disk(e, err);
+	if (code)
+		goto close_limit;
 	code = open_front(ctl, e, conn, err);
 	if (!code) {
 		e->is_new = false;
@@ -217,8 +292,11 @@ int entry_open(struct ctl *ctl, struct entry *e, const struct entry_conn *conn,
 	}
 	disk_close(e->disk); /* with its medium and functions */
 	e->disk = NULL;
+	e->limit = NULL;
 	e->nfunction = 0;
 	goto no_pollers;
+close_limit:
+	close_limit(e);
 close_functions:
 	close_functions(e);
 close_media:
@@ -232,12 +310,6 @@ no_pollers:
 /* Fronts stop on threads of their own. */
 static pthread_mutex_t stop_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t stop_cond = PTHREAD_COND_INITIALIZER;
-static int wake_fd = -1;
-
-void entry_set_wake(int fd)
-{
-	wake_fd = fd;
-}
 
 static void front_stopped(void *arg)
 {
@@ -248,8 +320,7 @@ static void front_stopped(void *arg)
 	e->has_stopped = true;
 	pthread_cond_broadcast(&stop_cond);
 	pthread_mutex_unlock(&stop_lock);
-	if (wake_fd >= 0)
-		eventfd_write(wake_fd, 1);
+	have_news(NULL);
 }
 
 void entry_stop(struct entry *e)
@@ -280,7 +351,41 @@ void entry_close(struct entry *e)
 	e->disk = NULL;
 	e->front = NULL;
 	e->media = NULL;
+	e->limit = NULL;
 	e->nfunction = e->npoller = 0;
+	e->is_halted = e->is_overdue = false;
+	e->timed_out = 0;
+}
+
+static void look_at_deadline(struct entry *e, const struct disk_stats *st)
+{
+	unsigned long long ended = st->lanes.timed_out - e->timed_out;
+	char age[16];
+
+	if (st->overdue && !e->is_overdue)
+		log_warn(entry_name(e), "stalled: a request is older than timeout=%s (the oldest: %s)",
+			 ctl_str(e->conf, "timeout"), format_ns(st->oldest_ns, age));
+	if (ended)
+		log_warn(entry_name(e), "%llu requests have ended with an error, on_timeout=error",
+			 ended);
+	if (!st->overdue && e->is_overdue)
+		log_info(entry_name(e), "no longer stalled");
+	e->is_overdue = st->overdue;
+	e->timed_out = st->lanes.timed_out;
+}
+
+void entry_look(struct entry *e)
+{
+	struct disk_stats st;
+
+	disk_stats(e->disk, &st);
+	look_at_deadline(e, &st);
+	if (st.stopped && !e->is_halted) {
+		disk_halt(e->disk);
+		log_error(entry_name(e), "stopped: a change has failed (%s) and werror=stop keeps it "
+			  "from the guest; `disk resume` does it again", req_status_name(st.why));
+	}
+	e->is_halted = st.stopped;
 }
 
 void entry_forget(struct ctl *ctl, const struct entry *e)

@@ -24,12 +24,16 @@ struct entry {
 	bool was_kept;	      /* it comes from the state: what memory held of it is lost */
 	enum closing closing; /* still open, for what its medium has not ended */
 	bool has_stopped;     /* its front has; under the lock of entry_ctl.c */
+	bool is_halted, is_overdue; /* its log says so; timed_out: how many it speaks of */
+	uint64_t timed_out;
 
 	/* open, or NULL */
 	struct disk *disk;
 	struct front *front;
 	const struct media_kind *media_kind;
 	struct media *media; /* the disk's */
+	const struct function_kind *limit_kind;
+	struct function *limit; /* ahead of the chain; NULL: there is no such kind */
 	const struct function_kind *function_kind[CHAIN_MAX];
 	struct function *function[CHAIN_MAX]; /* the disk's */
 	unsigned nfunction, npoller;
@@ -59,7 +63,8 @@ void entry_close(struct entry *e);
 void entry_stop(struct entry *e);
 /* Waits until the front of @e has stopped, at most to @until_ns. Return: whether it has. */
 bool entry_wait(struct entry *e, uint64_t until_ns);
-/* An eventfd; -1, as at first: none. */
+/* An eventfd, written to when a front has stopped or entry_look() has something to do; -1, as at
+ * first: none. */
 void entry_set_wake(int fd);
 /* Takes away what the disk's front has in the file system, and what is kept for a successor: the disk
  * goes, or is to begin anew. */
@@ -74,6 +79,16 @@ struct list *entry_all(void);
 int entry_get_open(const char *name, struct entry **ret_entry, struct ctl_error *err);
 const char *entry_name(const struct entry *e);
 enum poll_mode entry_mode(const json_t *conf);
+struct disk_care entry_care(const json_t *conf);
 
+/* The limit's own parameters in @conf, judged. Return: 0 with a new reference; -errno with @err. */
+int entry_limit(struct ctl *ctl, const json_t *conf, json_t **ret_params, struct ctl_error *err);
+
+/* Writes into the log what has become of an open disk since the last time; stops all of one that has
+ * stopped in part. */
+void entry_look(struct entry *e);
+
+/* What `disk requests` answers: a new reference. */
+json_t *entry_requests(const struct entry *e);
 /* All about @e: what `disk show` answers, or only a line of `disk list`. A new reference. */
 json_t *entry_show(const struct entry *e, bool all);

@@ -7,6 +7,9 @@
 #include "base/parse.h"
 #include "disk/entry_ctl.h"
 
+/* A request older than this part of the timeout makes a disk slow. */
+#define SLOW_PART 10
+
 static json_t *num(uint64_t v)
 {
 	return json_integer((json_int_t)v);
@@ -17,7 +20,7 @@ static const char *health(const struct entry *e, const struct disk_stats *st,
 			  const struct front_info *front, const json_t *medium, char *ret_why,
 			  size_t len)
 {
-	uint64_t limit_ns = ctl_u64(e->conf, "timeout_ms") * NS_PER_MS;
+	uint64_t timeout_ns = entry_care(e->conf).timeout_ns;
 	const char *state = ctl_str(medium, "state");
 	char age[16];
 
@@ -31,10 +34,24 @@ static const char *health(const struct entry *e, const struct disk_stats *st,
 		snprintf(ret_why, len, "its medium has failed; `disk reopen` tries it again");
 		return "failed";
 	}
-	if (limit_ns && st->oldest_ns > limit_ns) {
-		snprintf(ret_why, len, "its oldest request is %s old",
-			 format_ns(st->oldest_ns, age));
+	if (st->stopped) {
+		snprintf(ret_why, len, "a change has failed (%s); `disk resume` does it again",
+			 req_status_name(st->why));
+		return "stopped";
+	}
+	format_ns(st->oldest_ns, age);
+	if (st->orphans) {
+		snprintf(ret_why, len, "its medium still has %llu requests that have timed out, the "
+			 "oldest %s old", (unsigned long long)st->orphans, age);
 		return "stalled";
+	}
+	if (st->overdue || (timeout_ns && st->oldest_ns > timeout_ns)) {
+		snprintf(ret_why, len, "its oldest request is %s old", age);
+		return "stalled";
+	}
+	if (timeout_ns && st->oldest_ns > timeout_ns / SLOW_PART) {
+		snprintf(ret_why, len, "its oldest request is %s old", age);
+		return "slow";
 	}
 	for (unsigned i = 0; i < front->nqueue; i++) {
 		const struct front_queue_info *q = &front->queue[i];
@@ -92,6 +109,26 @@ static json_t *show_functions(const struct entry *e)
 	return list;
 }
 
+/* In the units of `disk set`; nothing that is not limited. */
+static json_t *show_limit(const struct entry *e)
+{
+	json_t *o = json_object();
+
+	if (ctl_u64(e->conf, "iops"))
+		json_object_set(o, "iops", json_object_get(e->conf, "iops"));
+	if (ctl_u64(e->conf, "bytes"))
+		json_object_set(o, "bytes_b", json_object_get(e->conf, "bytes"));
+	if (ctl_u64(e->conf, "discards"))
+		json_object_set(o, "discards", json_object_get(e->conf, "discards"));
+	if (!json_object_size(o))
+		return o;
+	if (ctl_has(e->conf, "burst"))
+		json_object_set_new(o, "burst_ns", num(ctl_ns(e->conf, "burst")));
+	if (e->limit && e->limit_kind->show)
+		e->limit_kind->show(e->limit, o);
+	return o;
+}
+
 static json_t *show_medium(const struct entry *e)
 {
 	json_t *o = json_copy(json_object_get(e->conf, "medium"));
@@ -147,10 +184,16 @@ static void add_all(const struct entry *e, const struct disk_stats *st, const st
 	json_object_set_new(o, "serial", json_string(disk_serial(e->disk)));
 	json_object_set_new(o, "blk_b", num(disk_blk_b(e->disk)));
 	json_object_set_new(o, "readonly", json_boolean(disk_readonly(e->disk)));
-	json_object_set_new(o, "timeout_ns", num(ctl_u64(e->conf, "timeout_ms") * NS_PER_MS));
+	json_object_set_new(o, "timeout_ns", num(entry_care(e->conf).timeout_ns));
+	json_object_set(o, "on_timeout", json_object_get(e->conf, "on_timeout"));
+	json_object_set(o, "werror", json_object_get(e->conf, "werror"));
+	json_object_set_new(o, "limit", show_limit(e));
 	json_object_set_new(o, "inflight", num(st->inflight));
+	json_object_set_new(o, "waiting", num(st->waiting));
+	json_object_set_new(o, "given_up", num(st->orphans));
 	json_object_set_new(o, "oldest_ns", num(st->oldest_ns));
 	json_object_set_new(o, "overdue", num(st->lanes.overdue));
+	json_object_set_new(o, "timed_out", num(st->lanes.timed_out));
 	json_object_set_new(o, "copies", num(st->lanes.copies));
 	json_object_set_new(o, "copied_b", num(st->lanes.copied_b));
 	json_object_set_new(o, "io", show_io(&st->lanes));
@@ -196,4 +239,58 @@ json_t *entry_show(const struct entry *e, bool all)
 	}
 	json_decref(medium);
 	return o;
+}
+
+/* Rows to ask for at a time; more than any queue has, and a second look gets the rest. */
+#define REQUESTS_ROOM 1024
+
+static int oldest_first(const void *a, const void *b)
+{
+	const struct disk_request *x = a, *y = b;
+
+	return (x->age_ns < y->age_ns) - (x->age_ns > y->age_ns);
+}
+
+static json_t *show_request(const struct disk_request *r)
+{
+	static const char *const place[] = {
+		[DISK_AT_LIMIT] = "limit",	  [DISK_AT_DOOR] = "queue",
+		[DISK_AT_MEDIUM] = "medium",	  [DISK_GIVEN_UP] = "medium (given up)",
+		[DISK_FAILED] = "failed (kept)",
+	};
+	char where[48];
+
+	if (r->place == DISK_AT_STEP)
+		snprintf(where, sizeof(where), "function %s", r->step);
+	else
+		snprintf(where, sizeof(where), "%s", place[r->place]);
+	return json_pack("{s:s, s:o, s:o, s:o, s:s, s:s, s:i}", "op", req_op_name(r->op), "offset",
+			 num(r->off_b), "len_b", num(r->len_b), "age_ns", num(r->age_ns), "where",
+			 where, "poller", r->poller, "queue", (int)r->queue);
+}
+
+json_t *entry_requests(const struct entry *e)
+{
+	unsigned room = REQUESTS_ROOM, n = 0;
+	struct disk_request *rows = NULL;
+	json_t *all = json_array();
+
+	while (e->disk) {
+		struct disk_request *more = realloc(rows, room * sizeof(*rows));
+
+		if (!more)
+			break;
+		rows = more;
+		n = disk_requests(e->disk, rows, room);
+		if (n <= room)
+			break;
+		room = 2 * n;
+	}
+	n = n < room ? n : room;
+	if (n)
+		qsort(rows, n, sizeof(*rows), oldest_first);
+	for (unsigned i = 0; i < n; i++)
+		json_array_append_new(all, show_request(&rows[i]));
+	free(rows);
+	return all;
 }

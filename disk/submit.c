@@ -23,8 +23,10 @@ void disk_submit(struct lane *l, struct req **reqs, unsigned n)
 {
 	unsigned ended = 0;
 
-	for (unsigned i = 0; !l->synchronous && i < n; i++)
+	for (unsigned i = 0; !l->synchronous && i < n; i++) {
+		reqs[i]->since_ticks = reqs[i]->taken_ticks;
 		list_add_tail(&l->inflight, &reqs[i]->link);
+	}
 	for (unsigned i = 0; i < n; i++) {
 		struct req *r = reqs[i];
 		enum req_status s = judge(l, r);
@@ -39,6 +41,8 @@ void disk_submit(struct lane *l, struct req **reqs, unsigned n)
 	}
 	if (unlikely(ended))
 		n = reqs_close_ranks(reqs, n);
+	if (l->gate.ops)
+		n = l->gate.ops->gate(l->gate.state, reqs, n);
 	if (likely(n))
 		chain_submit(l, reqs, n);
 }

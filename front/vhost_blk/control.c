@@ -83,8 +83,17 @@ static bool wait_drained(struct vq *q, enum vq_drain_what what, uint64_t timeout
 	return came;
 }
 
+static void forget_kept(void *arg)
+{
+	struct vq *q = arg;
+
+	lane_forget(q->lane, &q->owner);
+}
+
 void vq_quiesce(struct vq *q)
 {
+	/* what a stopped disk keeps would never end */
+	poller_call(q->pe.poller, forget_kept, q);
 	wait_drained(q, VQ_DRAIN_ALL, NEVER_NS);
 }
 

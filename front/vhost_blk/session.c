@@ -112,7 +112,8 @@ static int prepare(struct session *s, struct session_queue *q)
 	v->err_fd = q->err.fd;
 	v->broken = NULL;
 	v->inflight = v->old_inflight = v->slots_inflight = 0;
-	v->owner.complete = v->packed ? packed_complete : split_complete;
+	v->owner = (struct req_owner){ .complete = v->packed ? packed_complete : split_complete,
+				       .forget = vq_forget, .index = v->index };
 	v->pe.ops = &vq_pollee_ops;
 	v->pe.mode = (uint8_t)disk_mode(s->f->conf.disk);
 	v->pe.kick_fd = q->kick.fd;

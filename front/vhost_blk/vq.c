@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "front/vhost_blk/blk.h"
 #include "front/vhost_blk/control.h"
 #include "wire/kept.h"
 
@@ -189,6 +190,24 @@ const struct pollee_ops vq_pollee_ops = {
 	.arm = arm,
 	.disarm = disarm,
 };
+
+bool vq_forget(struct req *r)
+{
+	struct vq *q = blk_queue(r);
+	struct blk_tag tag = blk_priv(r)->tag;
+
+	/* A migration takes the disk elsewhere, and the region stays here. */
+	if (!q->track_split || q->log)
+		return false;
+	if (blk_tag_gen(tag) != q->gen)
+		q->old_inflight--;
+	q->slots_inflight -= blk_tag_slots(tag);
+	q->inflight--;
+	slab_put(&q->pe.poller->slab, r);
+	/* somebody waits for it to be the last */
+	poller_dirty(q->pe.poller, &q->pe);
+	return true;
+}
 
 void vq_log_used(struct vq *q, uint64_t len_b)
 {

@@ -162,5 +162,8 @@ void vq_replay_ended(struct vq *q);
 /* Marks the used ring, @len_b bytes of it, in the dirty log. */
 void vq_log_used(struct vq *q, uint64_t len_b);
 
+/* req_owner.forget(): what stands in the in-flight region is done again when the queue starts anew. */
+bool vq_forget(struct req *r);
+
 /* Sends an interrupt, if the front end gave us a way to. */
 void vq_call(struct vq *q);

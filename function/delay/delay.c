@@ -96,6 +96,7 @@ static void delay_close(struct function *f)
 
 static const struct function_ops delay_ops = {
 	.kind = "delay",
+	.yields = true,
 	.close = delay_close,
 	.lane_open = delay_lane_open,
 	.lane_close = delay_lane_close,

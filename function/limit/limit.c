@@ -16,10 +16,13 @@ struct bucket {
 	uint64_t clock_ns; /* relaxed atomic, of all lanes: it orders nothing but itself */
 };
 
+enum limit_class { LIMIT_IO, LIMIT_TRIM, LIMIT_CLASSES };
+
 struct limit {
 	struct function function;
 	struct bucket requests cacheline_aligned;
 	struct bucket bytes;
+	struct bucket trims; /* of discards and write-zeroes, which then need none of the others */
 	uint64_t burst_ns; /* relaxed atomic; written by control */
 	uint64_t delayed;  /* relaxed atomic, of all lanes */
 };
@@ -27,51 +30,81 @@ struct limit {
 struct limit_lane {
 	struct limit *limit;
 	struct lane *lane;
-	struct list held; /* in order of arrival; through req.hold */
+	struct list held[LIMIT_CLASSES]; /* in order of arrival; through req.hold */
 };
+
+static inline uint64_t cost_of(const struct bucket *b)
+{
+	return __atomic_load_n(&b->cost_32, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t price(uint64_t units, uint64_t cost_32)
+{
+	return (uint64_t)((unsigned __int128)units * cost_32 >> 32);
+}
 
 /* When @b lets the next request go. */
 static inline uint64_t free_at(const struct bucket *b)
 {
-	if (!__atomic_load_n(&b->cost_32, __ATOMIC_RELAXED))
-		return 0;
-	return __atomic_load_n(&b->clock_ns, __ATOMIC_RELAXED);
+	return cost_of(b) ? __atomic_load_n(&b->clock_ns, __ATOMIC_RELAXED) : 0;
+}
+
+static inline uint64_t least_clock(uint64_t now_ns, uint64_t burst_ns)
+{
+	return now_ns > burst_ns ? now_ns - burst_ns : 0;
+}
+
+/* Whether, one after another, all requests that have @units together may go now; the last has
+ * @last_units of them. */
+static inline bool has_room(const struct bucket *b, uint64_t units, uint64_t last_units,
+			    uint64_t now_ns, uint64_t burst_ns)
+{
+	uint64_t at_ns = max_u64(free_at(b), least_clock(now_ns, burst_ns));
+
+	return at_ns <= now_ns && price(units - last_units, cost_of(b)) <= now_ns - at_ns;
 }
 
 static inline void charge(struct bucket *b, uint64_t units, uint64_t now_ns, uint64_t burst_ns)
 {
-	uint64_t cost_32 = __atomic_load_n(&b->cost_32, __ATOMIC_RELAXED);
-	uint64_t cost_ns = (uint64_t)((unsigned __int128)units * cost_32 >> 32);
+	uint64_t cost_32 = cost_of(b);
 	uint64_t was_ns = __atomic_load_n(&b->clock_ns, __ATOMIC_RELAXED), next_ns;
-	uint64_t least_ns = now_ns > burst_ns ? now_ns - burst_ns : 0;
 
 	if (!cost_32)
 		return;
 	do
-		next_ns = max_u64(was_ns, least_ns) + cost_ns;
+		next_ns = max_u64(was_ns, least_clock(now_ns, burst_ns)) + price(units, cost_32);
 	while (!__atomic_compare_exchange_n(&b->clock_ns, &was_ns, next_ns, true, __ATOMIC_RELAXED,
 					    __ATOMIC_RELAXED));
 }
 
-static inline bool moves_data(const struct req *r)
+static inline uint64_t burst_of(const struct limit *f)
 {
-	return r->op == REQ_READ || r->op == REQ_WRITE;
+	return __atomic_load_n(&f->burst_ns, __ATOMIC_RELAXED);
 }
 
-/* Lanes that look at the same moment may each let one go; the clocks then run that much further
- * ahead, so the sum is right. Return: 0: @r may go, and is charged; otherwise when to try again. */
-static inline uint64_t admit(struct limit *f, const struct req *r, uint64_t now_ns)
+static inline enum limit_class class_of(const struct limit *f, const struct req *r)
 {
-	uint64_t at_ns = free_at(&f->requests);
-	uint64_t burst_ns = __atomic_load_n(&f->burst_ns, __ATOMIC_RELAXED);
+	bool trims = r->op == REQ_DISCARD || r->op == REQ_ZEROES;
 
-	if (moves_data(r))
+	return trims && cost_of(&f->trims) ? LIMIT_TRIM : LIMIT_IO;
+}
+
+/* Lanes that look at the same moment may each let some go; the clocks then run that much further
+ * ahead, so the sum is right. Return: 0: @r may go, and is charged; otherwise when to try again. */
+static inline uint64_t admit(struct limit *f, enum limit_class c, const struct req *r,
+			     uint64_t now_ns)
+{
+	struct bucket *count = c == LIMIT_TRIM ? &f->trims : &f->requests;
+	bool moves_data = r->op <= REQ_WRITE;
+	uint64_t at_ns = free_at(count);
+
+	if (moves_data)
 		at_ns = max_u64(at_ns, free_at(&f->bytes));
 	if (at_ns > now_ns)
 		return at_ns;
-	charge(&f->requests, 1, now_ns, burst_ns);
-	if (moves_data(r))
-		charge(&f->bytes, r->len_b, now_ns, burst_ns);
+	charge(count, 1, now_ns, burst_of(f));
+	if (moves_data)
+		charge(&f->bytes, r->len_b, now_ns, burst_of(f));
 	return 0;
 }
 
@@ -81,38 +114,98 @@ static inline uint64_t look_at(uint64_t at_ns, uint64_t now_ns)
 	return min_u64(max_u64(at_ns, now_ns + LOOK_MIN_NS), now_ns + LOOK_MAX_NS);
 }
 
+/* Return: whether @r may go; otherwise it is held. */
+static bool admit_or_hold(struct limit_lane *l, struct req *r, uint64_t now_ns)
+{
+	enum limit_class c = class_of(l->limit, r);
+	uint64_t at_ns = 0;
+
+	if (r->op == REQ_FLUSH)
+		return true;
+	if (list_empty(&l->held[c])) {
+		at_ns = admit(l->limit, c, r, now_ns);
+		if (!at_ns)
+			return true;
+		poller_timer(l->lane->poller, look_at(at_ns, now_ns));
+	}
+	list_add_tail(&l->held[c], &r->hold);
+	lane_hold(r);
+	__atomic_fetch_add(&l->limit->delayed, 1, __ATOMIC_RELAXED);
+	return false;
+}
+
 static enum step limit_down(void *state, struct req *r)
 {
 	struct limit_lane *l = state;
-	uint64_t now_ns = poller_now_ns(l->lane->poller), at_ns = 0;
 
-	if (r->op == REQ_FLUSH)
-		return STEP_PASS;
-	if (list_empty(&l->held)) {
-		at_ns = admit(l->limit, r, now_ns);
-		if (!at_ns)
-			return STEP_PASS;
-		poller_timer(l->lane->poller, look_at(at_ns, now_ns));
+	return admit_or_hold(l, r, poller_now_ns(l->lane->poller)) ? STEP_PASS : STEP_HELD;
+}
+
+/* Charges reads, writes and flushes that may all go. Return: false: they may not, or there are
+ * others; nothing is charged. */
+static inline bool admit_all(struct limit *f, struct req *const *reqs, unsigned n, uint64_t now_ns)
+{
+	uint64_t count = 0, bytes = 0, burst_ns = burst_of(f);
+
+	for (unsigned i = 0; i < n; i++) {
+		if (unlikely(reqs[i]->op > REQ_FLUSH))
+			return false;
+		count += reqs[i]->op != REQ_FLUSH;
+		bytes += reqs[i]->len_b;
 	}
-	list_add_tail(&l->held, &r->hold);
-	__atomic_fetch_add(&l->limit->delayed, 1, __ATOMIC_RELAXED);
-	return STEP_HELD;
+	if (!has_room(&f->requests, count, !!count, now_ns, burst_ns) ||
+	    !has_room(&f->bytes, bytes, reqs[n - 1]->len_b, now_ns, burst_ns))
+		return false;
+	charge(&f->requests, count, now_ns, burst_ns);
+	charge(&f->bytes, bytes, now_ns, burst_ns);
+	return true;
+}
+
+static unsigned limit_gate(void *state, struct req **reqs, unsigned n)
+{
+	struct limit_lane *l = state;
+	struct limit *f = l->limit;
+	unsigned k = 0;
+
+	if (likely(list_empty(&l->held[LIMIT_IO]))) {
+		if (!(cost_of(&f->requests) | cost_of(&f->bytes) | cost_of(&f->trims)))
+			return n;
+		if (n && admit_all(f, reqs, n, poller_now_ns(l->lane->poller)))
+			return n;
+	}
+	uint64_t now_ns = poller_now_ns(l->lane->poller);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct req *r = reqs[i];
+
+		if (admit_or_hold(l, r, now_ns))
+			reqs[k++] = r;
+		else
+			r->flags |= REQ_F_AGAIN;
+	}
+	return k;
 }
 
 static uint64_t limit_timer(void *state, uint64_t now_ns)
 {
 	struct limit_lane *l = state;
+	uint64_t next_ns = NEVER_NS;
 
-	while (!list_empty(&l->held)) {
-		struct req *r = list_first(&l->held, struct req, hold);
-		uint64_t at_ns = admit(l->limit, r, now_ns);
+	for (unsigned c = 0; c < LIMIT_CLASSES; c++) {
+		while (!list_empty(&l->held[c])) {
+			struct req *r = list_first(&l->held[c], struct req, hold);
+			uint64_t at_ns = admit(l->limit, c, r, now_ns);
 
-		if (at_ns)
-			return look_at(at_ns, now_ns);
-		list_del(&r->hold);
-		chain_resume(r);
+			if (at_ns) {
+				next_ns = min_u64(next_ns, look_at(at_ns, now_ns));
+				break;
+			}
+			list_del(&r->hold);
+			lane_unhold(r);
+			chain_resume(r);
+		}
 	}
-	return NEVER_NS;
+	return next_ns;
 }
 
 static int limit_lane_open(struct function *f, struct lane *lane, void **ret_state)
@@ -123,7 +216,8 @@ static int limit_lane_open(struct function *f, struct lane *lane, void **ret_sta
 		return -ENOMEM;
 	l->limit = container_of(f, struct limit, function);
 	l->lane = lane;
-	list_init(&l->held);
+	for (unsigned c = 0; c < LIMIT_CLASSES; c++)
+		list_init(&l->held[c]);
 	*ret_state = l;
 	return 0;
 }
@@ -144,6 +238,7 @@ static const struct function_ops limit_ops = {
 	.lane_open = limit_lane_open,
 	.lane_close = limit_lane_close,
 	.down = limit_down,
+	.gate = limit_gate,
 	.timer = limit_timer,
 };
 
@@ -176,6 +271,7 @@ void limit_set(struct function *f, const struct limit_conf *c)
 	__atomic_store_n(&l->burst_ns, burst_ns, __ATOMIC_RELAXED);
 	set_rate(&l->requests, c->iops);
 	set_rate(&l->bytes, c->bytes);
+	set_rate(&l->trims, c->discards);
 }
 
 uint64_t limit_delayed(const struct function *f)

@@ -3,7 +3,9 @@
  * The limit function: no more than so many requests and bytes a second pass, over all
  * lanes of the disk together; the others wait, in order, and go on by the poller's
  * timer. Reads, writes, discards and write-zeroes count as one request each, and
- * reads and writes by their bytes; flushes pass.
+ * reads and writes by their bytes; flushes pass. Discards and write-zeroes may have a
+ * rate of their own, and then wait apart from the others. A gate: it takes a batch
+ * that may go for the price of one request.
  *
  * A limit is a clock that runs ahead: each request moves it on by what the request
  * costs at the allowed rate, and a request may go when the clock is not ahead of the
@@ -19,6 +21,7 @@
 
 struct limit_conf {
 	uint64_t iops, bytes; /* a second; 0: no limit */
+	uint64_t discards;    /* discards and write-zeroes a second; 0: they count among iops */
 	uint64_t burst_ns;    /* unused allowance kept, as time; brought into the bounds above */
 };
 

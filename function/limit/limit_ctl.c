@@ -8,8 +8,11 @@ static const struct ctl_param limit_params[] = {
 	  .help = "Requests a second: reads, writes, discards, write-zeroes (0: no limit)" },
 	{ .name = "bytes", .type = CTL_SIZE, .value = "0", .max = 1024 * 1024 * GIB,
 	  .help = "Bytes a second read and written (0: no limit)" },
-	{ .name = "burst", .type = CTL_UINT, .value = "10", .min = 1, .max = 60000,
-	  .help = "Unused allowance that may be used at once, in milliseconds of the limit" },
+	{ .name = "discards", .type = CTL_UINT, .value = "0", .max = NS_PER_S,
+	  .help = "Discards and write-zeroes a second, which then are none of iops (0: they are)" },
+	{ .name = "burst", .type = CTL_TIME, .value = "10ms", .min = LIMIT_BURST_MIN_NS,
+	  .max = LIMIT_BURST_MAX_NS,
+	  .help = "Unused allowance that may be used at once: as much as in this time" },
 	{ 0 },
 };
 
@@ -17,7 +20,8 @@ static struct limit_conf conf_of(const json_t *params)
 {
 	return (struct limit_conf){ .iops = ctl_u64(params, "iops"),
 				    .bytes = ctl_u64(params, "bytes"),
-				    .burst_ns = ctl_u64(params, "burst") * NS_PER_MS };
+				    .discards = ctl_u64(params, "discards"),
+				    .burst_ns = ctl_ns(params, "burst") };
 }
 
 static int open_limit(const json_t *params, struct function **ret, struct ctl_error *err)

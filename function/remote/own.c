@@ -55,7 +55,7 @@ static struct req *make_req(struct remote_lane *l, struct fn_word w, const struc
 	r->len_b = e->len_b;
 	r->seg[0] = (struct seg){ .host = l->bufs + (size_t)w.slot * FN_BUF_B + e->buf_off_b,
 				  .len_b = e->len_b };
-	r->taken_ticks = l->lane->poller->now_ticks;
+	r->taken_ticks = r->since_ticks = l->lane->poller->now_ticks;
 	r->owner = &l->io_owner;
 	r->step = l->step;
 	r->front[0] = index;

@@ -297,7 +297,8 @@ int ram_reopen(const struct ram_conf *c, int fd, struct media **ret_media)
 	ram->media.caps = (struct media_caps){ .size_b = c->size_b, .align_b = 1, .blk_b = 512,
 					       .batch = BATCH,
 					       .discard_gran_b = c->hugepages ? 0 : 4096,
-					       .zeroes = true, .readonly = c->readonly };
+					       .zeroes = true, .readonly = c->readonly,
+					       .prompt = true };
 	int err = !c->size_b || c->size_b % 512 ? -EINVAL : c->size_b > SIZE_LIMIT_B ? -ENOMEM : 0;
 
 	if (!err)

@@ -51,7 +51,7 @@ struct fake *fake_open_disk(const struct fake_conf *c)
 			       .function = c->function, .nfunction = c->nfunction,
 			       .size_b = g->conf.disk_b, .blk_b = c->blk_b,
 			       .readonly = c->readonly, .mode = c->mode,
-			       .timeout_ns = c->timeout_ns };
+			       .care.timeout_ns = c->timeout_ns };
 
 	assert_int_equal(disk_open(&d, &g->disk, &e), 0);
 	g->front = (struct vhost_blk){

@@ -45,18 +45,29 @@ static inline void bed_complete(struct req *const *reqs, unsigned n)
 	}
 }
 
-static inline void bed_open_chain(struct bed *b, struct media *m, struct function *const *f,
-				  unsigned nf, uint64_t size_b)
+static inline void bed_open_conf(struct bed *b, const struct disk_conf *c)
 {
-	struct disk_conf c = { .name = "bed", .media = m, .function = f, .nfunction = nf,
-			       .size_b = size_b };
 	struct disk_error e;
 
 	*b = (struct bed){ .owner.complete = bed_complete };
 	assert_int_equal(poller_open("bed", &b->poller), 0);
-	assert_int_equal(disk_open(&c, &b->disk, &e), 0);
+	assert_int_equal(disk_open(c, &b->disk, &e), 0);
 	assert_int_equal(slab_reserve(&b->poller->slab, 1024), 0);
 	assert_int_equal(disk_lane_get(b->disk, b->poller, &b->lane), 0);
+}
+
+static inline void bed_open_chain(struct bed *b, struct media *m, struct function *const *f,
+				  unsigned nf, uint64_t size_b)
+{
+	bed_open_conf(b, &(struct disk_conf){ .name = "bed", .media = m, .function = f,
+					      .nfunction = nf, .size_b = size_b });
+}
+
+static inline void bed_open_gate(struct bed *b, struct media *m, struct function *gate,
+				 uint64_t size_b)
+{
+	bed_open_conf(b, &(struct disk_conf){ .name = "bed", .media = m, .gate = gate,
+					      .size_b = size_b });
 }
 
 static inline void bed_open(struct bed *b, struct media *m)
@@ -121,8 +132,7 @@ static inline void bed_at(struct bed *b, uint64_t ns)
 {
 	b->poller->now_ticks = clock_ns_to_ticks(b->poller->scale, ns);
 	lane_timer(b->lane, poller_now_ns(b->poller));
-	for (struct list *n; (n = list_pop(&b->poller->resumed));)
-		chain_continue(list_entry(n, struct req, hold));
+	chain_continue(&b->poller->resumed);
 }
 
 /* One request from beginning to end. Return: its status. */

@@ -330,7 +330,7 @@ static void tells_the_age_of_the_oldest_and_who_is_overdue(void **state)
 
 	chain_open(&c, 0);
 	c.s->when = SCRIPT_HELD;
-	disk_set_timeout(c.b.disk, NS_PER_MS);
+	disk_set_care(c.b.disk, &(struct disk_care){ .timeout_ns = NS_PER_MS });
 	disk_stats(c.b.disk, &stats);
 	assert_int_equal(stats.oldest_ns, 0);
 	submit(&c, &q[0]);
@@ -363,7 +363,7 @@ static void finds_a_request_overdue_that_a_function_holds(void **state)
 
 	chain_open(&c, 1);
 	c.f[0].down = STEP_HELD;
-	disk_set_timeout(c.b.disk, NS_PER_MS);
+	disk_set_care(c.b.disk, &(struct disk_care){ .timeout_ns = NS_PER_MS });
 	submit(&c, &q);
 	uint64_t end_ns = clock_ns() + 10 * NS_PER_S;
 

@@ -160,7 +160,7 @@ static void makes_lanes_while_control_looks(void **state)
 		disk_stats(d, &stats);
 		assert_true(stats.nlane <= 2);
 		assert_int_equal(disk_resize(d, i & 1 ? MIB : 512, &e), 0);
-		disk_set_timeout(d, i);
+		disk_set_care(d, &(struct disk_care){ .timeout_ns = i });
 	}
 	for (unsigned i = 0; i < 4; i++)
 		pthread_join(t[i], NULL);

@@ -356,9 +356,90 @@ static void refuses_base_beyond_a_packed_ring(void **state)
 	}
 }
 
+/* werror=stop keeps a failed write; the VMM may stop the queue all the same, and its guest finds the
+ * write done once the queue runs again. */
+static void does_again_what_a_stopped_disk_has_kept(void **state)
+{
+	struct fake *g = fake_open(&(struct fake_conf){ .packed = fake_is_packed(state),
+							.track = true, .when = SCRIPT_HELD });
+	struct fake_req r = fake_req(g, VIRTIO_BLK_T_OUT, 8, 4096);
+
+	disk_set_care(g->disk, &(struct disk_care){ .stops = true });
+	memset(r.data, 0x77, 4096);
+	fake_put_req(g->q[0], &r);
+	fake_publish(g->q[0]);
+	fake_settle(g);
+	script_release(g->medium, 0, REQ_NOSPC);
+	fake_settle(g);
+	assert_int_equal(*r.status, FAKE_PENDING);
+	uint32_t base = fake_stop(g, 0); /* does not wait for somebody to mend the medium */
+	assert_int_equal(*r.status, FAKE_PENDING);
+	assert_int_equal(fake_reap_all(g->q[0]), 0);
+	assert_int_equal(fake_requests_out(g->poller[0]), 0);
+	g->medium->when = SCRIPT_POLL;
+	disk_go_on(g->disk);
+	assert_int_equal(fake_start(g, 0, base), 0);
+	fake_settle(g);
+	assert_int_equal(fake_reap_all(g->q[0]), 1);
+	assert_int_equal(*r.status, VIRTIO_BLK_S_OK);
+	assert_int_equal(g->medium->store[4096], 0x77);
+	fake_assert_alive(g, 0);
+	fake_close(g);
+}
+
+static void reports_what_a_stopped_disk_has_kept_where_nothing_is_tracked(void **state)
+{
+	struct fake *g = fake_open(&(struct fake_conf){ .packed = fake_is_packed(state),
+							.when = SCRIPT_HELD });
+	struct fake_req r = fake_req(g, VIRTIO_BLK_T_OUT, 8, 4096);
+
+	disk_set_care(g->disk, &(struct disk_care){ .stops = true });
+	fake_put_req(g->q[0], &r);
+	fake_publish(g->q[0]);
+	fake_settle(g);
+	script_release(g->medium, 0, REQ_NOSPC);
+	fake_settle(g);
+	assert_int_equal(*r.status, FAKE_PENDING);
+	fake_stop(g, 0);
+	assert_int_equal(*r.status, VIRTIO_BLK_S_IOERR);
+	fake_close(g);
+}
+
+/* It takes nothing while it is stopped, and all that came meanwhile afterwards. */
+static void takes_nothing_while_the_disk_is_stopped(void **state)
+{
+	struct fake *g = fake_open(&(struct fake_conf){ .packed = fake_is_packed(state),
+							.track = true, .when = SCRIPT_HELD });
+	struct fake_req r = fake_req(g, VIRTIO_BLK_T_OUT, 8, 512);
+	struct fake_req later = fake_req(g, VIRTIO_BLK_T_IN, 8, 512);
+
+	disk_set_care(g->disk, &(struct disk_care){ .stops = true });
+	fake_put_req(g->q[0], &r);
+	fake_publish(g->q[0]);
+	fake_settle(g);
+	script_release(g->medium, 0, REQ_IOERR);
+	fake_settle(g);
+	fake_put_req(g->q[0], &later);
+	fake_publish(g->q[0]);
+	fake_kick(g->q[0]);
+	fake_settle(g);
+	assert_int_equal(g->medium->nseen, 1);
+	assert_int_equal(fake_vq(g, 0)->pe.state, POLLEE_BLOCKED);
+	g->medium->when = SCRIPT_POLL;
+	disk_go_on(g->disk);
+	fake_settle(g);
+	assert_int_equal(fake_reap_all(g->q[0]), 2);
+	assert_int_equal(*r.status, VIRTIO_BLK_S_OK);
+	assert_int_equal(*later.status, VIRTIO_BLK_S_OK);
+	fake_close(g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		FAKE_BOTH(does_again_what_a_stopped_disk_has_kept),
+		FAKE_BOTH(reports_what_a_stopped_disk_has_kept_where_nothing_is_tracked),
+		FAKE_BOTH(takes_nothing_while_the_disk_is_stopped),
 		FAKE_BOTH(replays_in_the_order_in_which_they_were_taken),
 		FAKE_BOTH(refuses_region_of_another_ring),
 		FAKE_PACKED(refuses_packed_region_with_more_than_the_ring_holds),

@@ -4,9 +4,24 @@
 #include "function/limit/limit.h"
 #include "function/limit/limit_ctl.h"
 #include "media/null/null.h"
+#include "tests/fake/media.h"
 
 #define SIZE_B (1 * GIB)
 #define START_NS (10 * NS_PER_S) /* the poller's clock when a test begins */
+
+/* Whether the limit stands ahead of the chain, as the disk's own, or is a step of it. */
+static bool as_gate;
+
+static void open_on(struct bed *b, struct media *m, const struct limit_conf *c,
+		    struct function **ret_f)
+{
+	assert_int_equal(limit_open(c, ret_f), 0);
+	if (as_gate)
+		bed_open_gate(b, m, *ret_f, m->caps.size_b ? 0 : SIZE_B);
+	else
+		bed_open_chain(b, m, ret_f, 1, m->caps.size_b ? 0 : SIZE_B);
+	bed_at(b, START_NS);
+}
 
 static void open_limited(struct bed *b, uint64_t iops, uint64_t bytes, uint64_t burst_ns,
 			 struct function **ret_f)
@@ -15,9 +30,7 @@ static void open_limited(struct bed *b, uint64_t iops, uint64_t bytes, uint64_t 
 	struct media *m;
 
 	assert_int_equal(null_open(false, &m), 0);
-	assert_int_equal(limit_open(&c, ret_f), 0);
-	bed_open_chain(b, m, ret_f, 1, SIZE_B);
-	bed_at(b, START_NS);
+	open_on(b, m, &c, ret_f);
 }
 
 /* Always has requests waiting. */
@@ -41,7 +54,7 @@ static void drain(struct bed *b, struct function *f, uint64_t at_ns)
 {
 	limit_set(f, &(struct limit_conf){ 0 });
 	bed_at(b, at_ns);
-	assert_true(list_empty(&b->lane->inflight));
+	assert_true(list_empty(&b->lane->inflight) && list_empty(&b->lane->waiting));
 }
 
 /* Requests that pass in the second after the burst was used up, looked at every @step_ns. */
@@ -86,6 +99,112 @@ static void is_exact_within_two_percent_over_a_second(void **state)
 			800 * 98 / 100, 800 * 102 / 100);
 	/* the tighter of the two holds */
 	assert_in_range(passed_in_a_second(1000, 100 * MIB, 4096, 100 * NS_PER_US), 980, 1021);
+}
+
+/* Batches of all sizes, of which some pass, some are cut in two and some wait. */
+static void is_exact_for_batches_too(void **state)
+{
+	static struct bed_req q[4096];
+	struct function *f;
+	struct bed b;
+	unsigned sent = 0;
+
+	open_limited(&b, 20000, 0, 10 * NS_PER_MS, &f);
+	for (uint64_t at_ns = START_NS; at_ns < START_NS + 100 * NS_PER_MS; at_ns += NS_PER_MS) {
+		unsigned n = 1 + (unsigned)(at_ns / NS_PER_MS * 7 % POLLER_BATCH);
+
+		bed_at(&b, at_ns);
+		for (unsigned i = 0; i < n; i++)
+			bed_req(&b, &q[sent + i], REQ_READ, 0, 4096, &b);
+		bed_submit(&b, &q[sent], n);
+		sent += n;
+		/* 16.5 a millisecond are offered, 20 and a burst of 200 allowed: none waits */
+		assert_int_equal(b.done, sent);
+	}
+	limit_set(f, &(struct limit_conf){ .iops = 10000, .burst_ns = 2 * NS_PER_MS });
+	unsigned before = b.done;
+
+	for (uint64_t at_ns = START_NS + 100 * NS_PER_MS; at_ns < START_NS + 200 * NS_PER_MS;
+	     at_ns += NS_PER_MS) {
+		bed_at(&b, at_ns);
+		for (unsigned i = 0; i < 16; i++)
+			bed_req(&b, &q[sent + i], REQ_READ, 0, 4096, &b);
+		bed_submit(&b, &q[sent], 16);
+		sent += 16;
+		/* now 10, one on the way, and at first the burst */
+		assert_true(b.done - before <= 10 * (at_ns - START_NS - 100 * NS_PER_MS) / NS_PER_MS + 21);
+	}
+	assert_in_range(b.done - before, 990, 1021);
+	drain(&b, f, START_NS + 300 * NS_PER_MS);
+	assert_int_equal(b.done, sent);
+	bed_close(&b);
+}
+
+static void keeps_what_waits_from_growing_old(void **state)
+{
+	struct limit_conf c = { .iops = 1 };
+	struct scripted *s = script_new(MIB);
+	struct disk_stats stats;
+	struct bed_req q[2];
+	struct function *f;
+	struct bed b;
+
+	open_on(&b, &s->m, &c, &f);
+	b.lane->deadline_ticks = clock_ns_to_ticks(b.poller->scale, 100 * NS_PER_MS);
+	b.lane->expires = true;
+	s->when = SCRIPT_NOW;
+	for (unsigned i = 0; i < 2; i++) {
+		bed_req(&b, &q[i], REQ_WRITE, 0, 512, &b);
+		bed_submit(&b, &q[i], 1);
+	}
+	assert_int_equal(q[0].status, REQ_OK);
+	bed_at(&b, START_NS + 900 * NS_PER_MS);
+	assert_int_equal(q[1].status, BED_NOT_DONE);
+	assert_false(b.lane->is_overdue);
+	s->when = SCRIPT_HELD;
+	bed_at(&b, START_NS + 1000 * NS_PER_MS);
+	assert_int_equal(s->nseen, 2);
+	bed_at(&b, START_NS + 1099 * NS_PER_MS); /* its time begins when it passes */
+	assert_false(b.lane->is_overdue);
+	bed_at(&b, START_NS + 1101 * NS_PER_MS);
+	assert_true(b.lane->is_overdue);
+	disk_stats(b.disk, &stats);
+	assert_int_equal(stats.waiting, 0);
+	script_release_all(s, REQ_OK);
+	b.lane->media->ops->poll(b.lane->media);
+	bed_close(&b);
+}
+
+static void gives_discards_a_budget_of_their_own(void **state)
+{
+	struct limit_conf c = { .iops = 1000, .discards = 10 };
+	struct bed_req trim[20], q[20];
+	struct function *f;
+	struct media *m;
+	struct bed b;
+
+	assert_int_equal(null_open(false, &m), 0);
+	open_on(&b, m, &c, &f);
+	for (unsigned i = 0; i < ARRAY_SIZE(trim); i++)
+		bed_req(&b, &trim[i], i & 1 ? REQ_DISCARD : REQ_ZEROES, 0, MIB, NULL);
+	bed_submit(&b, trim, ARRAY_SIZE(trim));
+	unsigned trims = b.done;
+
+	assert_in_range(trims, 1, 2);
+	/* a storm of them is none of what reads are allowed */
+	for (unsigned i = 0; i < ARRAY_SIZE(q); i++) {
+		bed_at(&b, START_NS + (2 + i) * NS_PER_MS);
+		bed_req(&b, &q[i], REQ_READ, 0, 4096, &b);
+		bed_submit(&b, &q[i], 1);
+		assert_int_equal(q[i].status, REQ_OK);
+	}
+	assert_int_equal(b.done, trims + ARRAY_SIZE(q));
+	bed_at(&b, START_NS + NS_PER_S);
+	assert_in_range(b.done - ARRAY_SIZE(q), 2, 12);
+	for (uint64_t at_ns = START_NS; at_ns < START_NS + 3 * NS_PER_S; at_ns += 10 * NS_PER_MS)
+		bed_at(&b, at_ns);
+	assert_int_equal(b.done, ARRAY_SIZE(trim) + ARRAY_SIZE(q));
+	bed_close(&b);
 }
 
 static void lets_go_in_order_and_counts_who_waited(void **state)
@@ -240,7 +359,7 @@ static void works_from_the_first_moment_of_the_clock(void **state)
 
 static void is_set_by_its_parameters(void **state)
 {
-	json_t *p = json_pack("{s:i, s:i, s:i}", "iops", 1, "bytes", 0, "burst", 10);
+	json_t *p = json_pack("{s:i, s:i, s:s}", "iops", 1, "bytes", 0, "burst", "10ms");
 	json_t *into = json_object();
 	struct bed_req q[2];
 	struct ctl_error err;
@@ -268,17 +387,34 @@ static void is_set_by_its_parameters(void **state)
 	json_decref(p);
 }
 
+static int use_gate(void **state)
+{
+	as_gate = true;
+	return 0;
+}
+
+static int use_step(void **state)
+{
+	as_gate = false;
+	return 0;
+}
+
+#define BOTH(f) { "gate_" #f, f, use_gate, NULL, NULL }, { "step_" #f, f, use_step, NULL, NULL }
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(is_exact_within_two_percent_over_a_second),
-		cmocka_unit_test(lets_go_in_order_and_counts_who_waited),
-		cmocka_unit_test(flushes_pass_while_others_wait),
-		cmocka_unit_test(a_burst_after_idling_is_bounded),
-		cmocka_unit_test(a_large_request_is_paid_off_by_those_behind_it),
-		cmocka_unit_test(a_changed_limit_holds_for_those_that_wait),
-		cmocka_unit_test(lanes_share_one_limit),
-		cmocka_unit_test(works_from_the_first_moment_of_the_clock),
+		BOTH(is_exact_within_two_percent_over_a_second),
+		BOTH(is_exact_for_batches_too),
+		BOTH(keeps_what_waits_from_growing_old),
+		BOTH(gives_discards_a_budget_of_their_own),
+		BOTH(lets_go_in_order_and_counts_who_waited),
+		BOTH(flushes_pass_while_others_wait),
+		BOTH(a_burst_after_idling_is_bounded),
+		BOTH(a_large_request_is_paid_off_by_those_behind_it),
+		BOTH(a_changed_limit_holds_for_those_that_wait),
+		BOTH(lanes_share_one_limit),
+		BOTH(works_from_the_first_moment_of_the_clock),
 		cmocka_unit_test(is_set_by_its_parameters),
 	};
 

@@ -354,7 +354,7 @@ static void lets_control_look_and_change_under_load(void **state)
 		disk_stats(h.disk, &stats);
 		disk_set_mode(h.disk, (enum poll_mode)(i % 3));
 		assert_int_equal(disk_resize(h.disk, i & 1 ? MIB : MIB / 2, &e), 0);
-		disk_set_timeout(h.disk, i * NS_PER_MS);
+		disk_set_care(h.disk, &(struct disk_care){ .timeout_ns = i * NS_PER_MS });
 		/* also across lanes that went */
 		assert_true(hist_total(&stats.lanes.latency[REQ_READ]) >= done);
 		done = hist_total(&stats.lanes.latency[REQ_READ]);
