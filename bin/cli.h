@@ -19,7 +19,7 @@ struct cli {
 
 /* Commands that run here and not in posternd; their ctl argument is the struct cli. */
 extern const struct ctl_tables cli_local;
-extern const struct ctl_cmd bench_cmds[], compare_cmds[];
+extern const struct ctl_cmd bench_cmds[], compare_cmds[], upgrade_cmds[];
 extern const struct ctl_kind_set compare_sets[];
 
 /* posternd's schema with the local commands in it. Ownership: a new reference. */

@@ -8,7 +8,7 @@
 #include "bin/version.h"
 #include "vm/vm_ctl.h"
 
-static const struct ctl_cmd *const local_commands[] = { vm_cmds, bench_cmds, compare_cmds, NULL };
+static const struct ctl_cmd *const local_commands[] = { vm_cmds, bench_cmds, compare_cmds, upgrade_cmds, NULL };
 const struct ctl_tables cli_local = { .cmds = local_commands, .sets = compare_sets };
 
 /* What the command line says. */

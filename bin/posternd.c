@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* posternd: options, then one of its two processes. The keeper starts the worker from itself. */
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "bin/options.h"
 #include "bin/worker.h"
+#include "control/client.h"
 #include "keeper/keeper.h"
 
 /* Otherwise a socket could become standard error, and log lines its messages. */
@@ -45,9 +47,13 @@ int main(int argc, char **argv)
 		return worker_run(&o);
 
 	use_all_descriptors();
+	char *upgrade = NULL;
+	if (o.control && asprintf(&upgrade, "%s" CTL_KEEPER_SUFFIX, o.control) < 0)
+		return 1;
 	struct keeper_config cfg = {
 		.control_path = o.control,
 		.control_group = o.control_group,
+		.upgrade_path = upgrade,
 		.state_dir = o.state,
 		.program = "/proc/self/exe",
 		.argv = argv,

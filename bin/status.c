@@ -2,6 +2,7 @@
 #include "bin/status.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -54,6 +55,21 @@ static json_t *count_states(const json_t *disks)
 	return count;
 }
 
+unsigned status_served(void)
+{
+	json_t *disks = disk_ctl_list(), *disk;
+	unsigned n = 0;
+	size_t i;
+
+	json_array_foreach(disks, i, disk) {
+		const char *state = ctl_str(disk, "state");
+
+		n += strcmp(state, "failed") && strcmp(state, "waiting");
+	}
+	json_decref(disks);
+	return n;
+}
+
 static int run_status(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
 {
 	const struct sandbox_report *s = fixed.sandbox;
@@ -61,7 +77,8 @@ static int run_status(struct ctl *ctl, const json_t *params, json_t **ret, struc
 
 	*ret = json_pack("{s:s, s:i, s:i, s:i, s:s?, s:I, s:I, s:s?, s:s?, s:s, s:{s:s, s:s, s:s, s:s}, s:o, s:o}",
 			 "version", POSTERN_VERSION, "keeper_pid", getppid(), "worker_pid", getpid(),
-			 "restarts", (int)fixed.restarts, "last_death", *past.how ? past.how : NULL, "gap_ns", (json_int_t)past.gap_ns, "up_ns",
+			 "restarts", (int)fixed.restarts, "last_death",
+			 *past.how ? past.how : NULL, "gap_ns", (json_int_t)past.gap_ns, "up_ns",
 			 (json_int_t)(clock_ns() - fixed.start_ns), "control", fixed.control,
 			 "state", fixed.state, "log_level", log_level_name(log_get_level()),
 			 "sandbox", "capabilities", s->capabilities, "no_new_privs",

@@ -11,5 +11,7 @@ extern const struct ctl_cmd status_cmds[];
  * pointers. */
 /* Of the worker before this one: how it died, and how long nobody served. */
 void status_past(const char *how, uint64_t gap_ns);
+/* How many disks are open, and have not failed. */
+unsigned status_served(void);
 void status_init(const struct sandbox_report *sandbox, unsigned restarts, const char *control,
 		 const char *state);

@@ -153,6 +153,8 @@ static void keeper_ready(struct loop_watch *watch, uint32_t events)
 		return;
 	}
 	fd_close(fd);
+	if (!err && ev.op == KEEPER_COUNT)
+		link_healthy(&w->link, status_served());
 	if (!err && ev.op == KEEPER_PAST)
 		status_past(ev.how, ev.gap_ns);
 	if (!err && ev.op == KEEPER_STOP)

@@ -9,6 +9,9 @@
 
 struct ctl_client;
 
+/* Behind the control socket's path: where the keeper is asked to replace its worker's program. */
+#define CTL_KEEPER_SUFFIX ".keeper"
+
 /* The control socket's place: $XDG_RUNTIME_DIR/postern/control.sock; /run/postern/control.sock
  * without XDG_RUNTIME_DIR, or when only that one exists.
  * Ownership: the caller frees it. Return: NULL without memory. */

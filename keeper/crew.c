@@ -60,9 +60,13 @@ static int promote(struct keeper *k, struct worker *w)
 int crew_start(struct keeper *k)
 {
 	int err = 0;
-	struct worker *w = k->standby ? k->standby : worker_spawn(k, &err);
+	struct worker *w = k->heir ? k->heir : k->standby;
 
-	k->standby = NULL;
+	if (!w)
+		w = worker_spawn(k, k->program_fd, &err);
+	if (w == k->standby)
+		k->standby = NULL;
+	k->heir = NULL;
 	return w ? promote(k, w) : err;
 }
 
@@ -84,12 +88,12 @@ static void start_next(struct keeper *k)
 /* Starts the next one: at once, unless the last one died young. */
 static void plan_next(struct keeper *k)
 {
-	if (clock_ns() - k->now_ns > STEADY_NS)
+	if (k->heir || clock_ns() - k->now_ns > STEADY_NS)
 		k->backoff_ms = 0;
 	unsigned ms = k->backoff_ms;
 
 	k->backoff_ms = ms ? (unsigned)min_u64(2 * ms, BACKOFF_MAX_MS) : BACKOFF_FIRST_MS;
-	k->restarts++;
+	k->restarts += !k->heir;
 	if (ms) {
 		log_warn(NULL, "the next worker starts in %u ms", ms);
 		set_timer(&k->timer, ms);
@@ -111,6 +115,9 @@ static void mark_dead(struct worker *w)
 	set_timer(&k->settle, SETTLE_MS);
 	if (w == k->standby)
 		k->standby = NULL;
+	if (w == k->heir)
+		k->heir = NULL;
+	upgrade_lost(k, w);
 	if (w != k->now)
 		return;
 	k->now = NULL;
@@ -129,14 +136,18 @@ static void died_ready(struct loop_watch *watch, uint32_t events)
 
 void crew_met(struct worker *w)
 {
-	int err = w->intro.protocol == KEEPER_PROTOCOL ? death_watch(w->death) : -EPROTO;
+	int err = death_watch(w->death);
 
 	if (!err) {
 		w->died = (struct loop_watch){ death_fd(w->death), died_ready };
 		err = loop_add(&w->keeper->loop, &w->died, EPOLLIN);
 	}
-	if (!err)
+	if (!w->keeper->intro.op)
+		w->keeper->intro = w->intro;
+	if (!err) {
+		upgrade_met(w->keeper, w);
 		return;
+	}
 	log_error(NULL, "worker %d cannot be told from a dead one: killed: %s", w->pid,
 		  strerror(-err));
 	kill(w->pid, SIGKILL);
@@ -155,7 +166,7 @@ void crew_ready(struct keeper *k)
 		return;
 	k->now->is_ready = true;
 	set_timer(&k->settle, SETTLE_MS);
-	if (k->restarts) {
+	if (k->death_ns) {
 		k->past.gap_ns = clock_ns() - k->death_ns;
 		log_info(NULL, "worker %d serves %.1f ms after the death of the last one",
 			 k->now->pid, (double)k->past.gap_ns / NS_PER_MS);
@@ -185,7 +196,10 @@ static void reaped(struct worker *w, int status)
 		keeper_finish(k, k->stopping || clean ? 0 : 1);
 		return;
 	}
-	log_error(NULL, "%s %d %s", w->has_served ? "worker" : "standby worker", pid, how);
+	if (w->is_replaced)
+		snprintf(how, sizeof(how), "was replaced");
+	else
+		log_error(NULL, "%s %d %s", w->has_served ? "worker" : "standby worker", pid, how);
 	if (!w->has_served)
 		return;
 	memcpy(k->past.how, how, sizeof(how));
@@ -231,9 +245,29 @@ void crew_settle(struct keeper *k)
 			worker_free(w);
 	}
 	if (k->now && k->now->is_ready && !k->standby && !k->stopping && !k->cfg->one_life)
-		k->standby = worker_spawn(k, &err);
+		k->standby = worker_spawn(k, k->program_fd, &err);
 	if (err)
 		log_warn(NULL, "no worker stands by: %s", strerror(-err));
+}
+
+void crew_replace(struct keeper *k, struct worker *w)
+{
+	k->heir = w;
+	if (k->now) {
+		k->now->is_replaced = true;
+		kill(k->now->pid, SIGKILL);
+	} else {
+		set_timer(&k->timer, 0);
+		plan_next(k);
+	}
+}
+
+void crew_refresh(struct keeper *k)
+{
+	if (k->standby)
+		worker_free(k->standby);
+	k->standby = NULL;
+	set_timer(&k->settle, SETTLE_MS);
 }
 
 void crew_stop(struct keeper *k)

@@ -84,6 +84,8 @@ static int serve(struct worker *w, const struct keeper_request *req, const int *
 		on_taken(k);
 	if (req->op == KEEPER_READY)
 		crew_ready(k);
+	if (req->op == KEEPER_HEALTHY)
+		upgrade_counted(k, req->flags);
 	if (req->op == KEEPER_LIST)
 		office_list(&k->office, req->flags, w->request.fd);
 	else
@@ -112,7 +114,7 @@ void request_ready(struct loop_watch *watch, uint32_t events)
 		fd_send(watch->fd, &no_room, sizeof(no_room), NULL, 0);
 		return;
 	}
-	if (n == sizeof(word.intro) && word.intro.op == KEEPER_INTRO && !w->intro.op) {
+	if (n >= (ssize_t)sizeof(word.intro) && word.intro.op == KEEPER_INTRO && !w->intro.op) {
 		w->intro = word.intro;
 		w->intro.version[sizeof(w->intro.version) - 1] = '\0';
 		crew_met(w);
@@ -226,6 +228,8 @@ static int watch_signals(struct keeper *k)
 static void tear_down(struct keeper *k)
 {
 	crew_fini(k);
+	upgrade_close(k);
+	fd_close(k->program_fd);
 	office_fini(&k->office);
 	if (k->control.fd >= 0)
 		own_file_unlink(k->cfg->control_path, &k->control_file);
@@ -248,6 +252,9 @@ int keeper_run(const struct keeper_config *cfg)
 			    .timer = { -1, timer_ready },
 			    .settle = { -1, settle_ready },
 			    .office.store = { -1, -1 },
+			    .upgrade = { .listen.fd = -1, .conn.fd = -1, .timer.fd = -1,
+					 .program_fd = -1 },
+			    .program_fd = open(cfg->program, O_PATH | O_CLOEXEC),
 			    .status = 1 };
 	int err = loop_init(&k.loop);
 
@@ -262,6 +269,8 @@ int keeper_run(const struct keeper_config *cfg)
 		err = open_store(&k);
 	if (!err)
 		err = listen_control(&k);
+	if (!err)
+		upgrade_open(&k);
 	if (!err) {
 		err = crew_start(&k);
 		fd_close(cfg->hand_over_fd);

@@ -12,6 +12,7 @@
 struct keeper_config {
 	const char *control_path;  /* NULL: no control socket */
 	const char *control_group; /* members may call, beside the own user and root; NULL: none */
+	const char *upgrade_path;  /* where replacing the program is asked for; NULL: nowhere */
 	const char *state_dir;	   /* created if missing; NULL: nothing is kept */
 	const char *program;	   /* of the worker */
 	char *const *argv;	   /* of the worker; KEEPER_LINK_ARG is put behind it */

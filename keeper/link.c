@@ -290,6 +290,13 @@ int link_taken(struct link *l)
 	return ask_op(l, KEEPER_TAKEN);
 }
 
+int link_healthy(struct link *l, unsigned disks)
+{
+	struct keeper_request req = { .op = KEEPER_HEALTHY, .flags = disks };
+
+	return ask(l, &req, -1, NULL);
+}
+
 int link_spawn(struct link *l, bool adopt, const char *name, const char *run, uint32_t memory_mib,
 	       const char *cpus, const int *files, unsigned nfile, struct link_program *ret)
 {

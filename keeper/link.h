@@ -47,6 +47,7 @@ int link_unmake(struct link *l);
 int link_save(struct link *l, const char *text, size_t len_b);
 int link_ready(struct link *l);
 int link_taken(struct link *l); /* once for each KEEPER_CONN */
+int link_healthy(struct link *l, unsigned disks); /* once for each KEEPER_COUNT */
 
 /* Takes what predecessors have left, @n descriptors as HELLO says, so that link.keep has them.
  * Return: 0; -errno. */

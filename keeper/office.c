@@ -294,6 +294,7 @@ int office_serve(struct office *o, const struct keeper_request *req, int fd, int
 		return serve_get(o, req, ret_fd);
 	case KEEPER_READY:
 	case KEEPER_TAKEN:
+	case KEEPER_HEALTHY:
 	case KEEPER_LIST:
 		return 0; /* keeper.c acts on it */
 	case KEEPER_SETTLED:

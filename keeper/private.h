@@ -45,7 +45,22 @@ struct worker {
 	struct death *death;
 	int event_fd, hold_fd;	   /* while hold_fd is open somebody holds its memory */
 	struct keeper_intro intro; /* op is 0 until it has come */
-	bool has_served, is_ready, is_dead;
+	bool has_served, is_ready, is_dead, is_replaced;
+};
+
+/* Replacing the worker's program; upgrade.c. */
+struct upgrade {
+	enum { UPGRADE_NONE, UPGRADE_MEETING, UPGRADE_COUNTING, UPGRADE_PROBATION } step;
+	struct loop_watch listen, conn, timer;
+	struct own_file file; /* of listen */
+	char line[KEEPER_PATH_MAX + 16];
+	size_t len;
+	int program_fd; /* the new one; -1 */
+	struct worker *candidate;
+	uint64_t since_ns; /* of the step */
+	unsigned healthy;  /* disks, before */
+	unsigned healthy_now;
+	bool is_healthy;
 };
 
 #define CALLERS_MAX 16
@@ -66,6 +81,10 @@ struct keeper {
 	struct list workers;
 	struct worker *now;	/* who serves; NULL: none */
 	struct worker *standby; /* who will, as soon as it is told to; NULL: none */
+	struct worker *heir;	/* who will instead, once; NULL: none */
+	int program_fd;		/* of the workers */
+	struct keeper_intro intro; /* of a worker of it */
+	struct upgrade upgrade;
 	uint64_t now_ns;	/* since when */
 	unsigned restarts, backoff_ms;
 	uint64_t death_ns;	     /* of the last one */
@@ -74,8 +93,8 @@ struct keeper {
 	int status;
 };
 
-/* Starts a worker, which waits for HELLO. Return: NULL, with the error in *ret_err. */
-struct worker *worker_spawn(struct keeper *k, int *ret_err);
+/* Starts a worker of the program, which waits for HELLO. Return: NULL, with the error in *ret_err. */
+struct worker *worker_spawn(struct keeper *k, int program_fd, int *ret_err);
 /* Return: 0; -errno, which is the worker's trouble: the keeper never waits for it. */
 int worker_tell(struct worker *w, const struct keeper_event *ev, int fd);
 /* It says nothing more, and is told nothing more. */
@@ -102,6 +121,18 @@ void crew_settle(struct keeper *k);
 void crew_stop(struct keeper *k);
 /* Ends all. */
 void crew_fini(struct keeper *k);
+/* @w takes over from the worker of now, which is ended. */
+void crew_replace(struct keeper *k, struct worker *w);
+/* Another program is the workers' now. */
+void crew_refresh(struct keeper *k);
+
+/* Listens; without it posternd runs all the same. */
+void upgrade_open(struct keeper *k);
+void upgrade_close(struct keeper *k);
+/* The worker has introduced itself; has died; serves so many disks. */
+void upgrade_met(struct keeper *k, struct worker *w);
+void upgrade_lost(struct keeper *k, struct worker *w);
+void upgrade_counted(struct keeper *k, unsigned healthy);
 void keeper_finish(struct keeper *k, int status);
 
 /* @dir is created if missing (its parents too). Return: 0; -EBUSY: another has it; -errno. */

@@ -47,6 +47,7 @@ enum keeper_op {
 			  * descriptors that come with it are the program's -> its socket, a pidfd */
 	KEEPER_ADOPT,	 /* the same, of one that runs since an earlier worker */
 	KEEPER_KILL,	 /* the program of process flags, by SIGKILL */
+	KEEPER_HEALTHY,	 /* flags disks are served */
 	KEEPER_SETTLED,	 /* every disk is here: programs not asked for are nobody's */
 };
 
@@ -91,6 +92,7 @@ enum keeper_event_op {
 	KEEPER_CONN,	  /* with a control connection whose caller has been checked */
 	KEEPER_STOP,	  /* let go of everything and exit with status 0 */
 	KEEPER_PAST,	  /* what is known of the predecessor by now */
+	KEEPER_COUNT,	  /* answer with HEALTHY */
 };
 
 struct keeper_event {

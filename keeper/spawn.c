@@ -18,7 +18,7 @@
 /* The worker's ends of what connects it, in the order in which its command line names them. */
 enum { END_REQUEST, END_EVENT, END_LIFE, END_HOLD, ENDS };
 
-static void exec_worker(const struct keeper_config *cfg, const int ends[ENDS])
+static void exec_worker(const struct keeper_config *cfg, int program_fd, const int ends[ENDS])
 {
 	char link[96];
 	int no[ENDS];
@@ -44,8 +44,8 @@ static void exec_worker(const struct keeper_config *cfg, const int ends[ENDS])
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	execv(cfg->program, argv);
-	log_error(NULL, "cannot start the worker '%s': %s", cfg->program, strerror(errno));
+	fexecve(program_fd, argv, environ);
+	log_error(NULL, "cannot start a worker: %s", strerror(errno));
 	_exit(1);
 }
 
@@ -78,7 +78,7 @@ static int make_ends(struct worker *w, int ends[ENDS])
 	return 0;
 }
 
-struct worker *worker_spawn(struct keeper *k, int *ret_err)
+struct worker *worker_spawn(struct keeper *k, int program_fd, int *ret_err)
 {
 	int ends[ENDS] = { -1, -1, -1, -1 };
 	struct worker *w = calloc(1, sizeof(*w));
@@ -99,7 +99,7 @@ struct worker *worker_spawn(struct keeper *k, int *ret_err)
 		w->pid = fork();
 		err = w->pid < 0 ? -errno : 0;
 		if (!w->pid)
-			exec_worker(k->cfg, ends);
+			exec_worker(k->cfg, program_fd, ends);
 	}
 	for (unsigned i = 0; i < ENDS; i++)
 		fd_close(ends[i]);

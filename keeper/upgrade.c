@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Replacing the worker's program while guests go on. Whoever may is asked on a socket of the
+ * keeper's own, in lines of text, so that it works with a worker that does not, and so that no
+ * worker can have a program started:
+ *
+ *   upgrade [PATH]                  PATH: absolute; none: the same program again
+ *   progress TEXT                   any number of these, then one of
+ *   done from=V to=V gap_ns=N disks=N
+ *   failed ID PARAM TEXT            PARAM is "-" where none is at fault
+ *
+ * A worker of the new program is started and says what it can read; nothing has been touched
+ * until then. The old worker is ended as a crash would end it, and the new one takes over. It is
+ * on probation until it serves as many disks as the old one did. If it dies before, or takes too
+ * long, the worker that stands by, of the old program still, takes over in its turn.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "keeper/private.h"
+
+#define MEET_NS (5 * NS_PER_S)	     /* for the new program to say who it is */
+#define COUNT_NS (1 * NS_PER_S)	     /* for the old one to say how many disks it serves */
+#define PROBATION_NS (1 * NS_PER_S)  /* that the new one must live */
+#define HEALTHY_NS (5 * NS_PER_S)    /* for it to serve as many */
+#define TICK_NS (50 * NS_PER_MS)
+
+static void say(struct upgrade *u, const char *fmt, ...) printf_like(2, 3);
+
+/* A caller who does not read, or has gone, is not waited for. */
+static void say(struct upgrade *u, const char *fmt, ...)
+{
+	char line[1024];
+	va_list args;
+
+	va_start(args, fmt);
+	int n = vsnprintf(line, sizeof(line) - 1, fmt, args);
+	va_end(args);
+	if (n >= (int)sizeof(line) - 1)
+		n = sizeof(line) - 2;
+	log_info(NULL, "upgrade: %s", line);
+	line[n] = '\n';
+	if (u->conn.fd >= 0)
+		send(u->conn.fd, line, (size_t)n + 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void hang_up(struct keeper *k)
+{
+	struct upgrade *u = &k->upgrade;
+
+	if (u->conn.fd >= 0)
+		loop_del(&k->loop, &u->conn);
+	u->conn.fd = fd_close(u->conn.fd);
+	u->len = 0;
+}
+
+static void set_tick(const struct upgrade *u, uint64_t ns)
+{
+	struct itimerspec at = { .it_value = { 0, (long)ns }, .it_interval = { 0, (long)ns } };
+
+	timerfd_settime(u->timer.fd, 0, &at, NULL);
+}
+
+/* The last word has been said. */
+static void end(struct keeper *k)
+{
+	struct upgrade *u = &k->upgrade;
+
+	set_tick(u, 0);
+	u->program_fd = fd_close(u->program_fd);
+	u->candidate = NULL;
+	u->step = UPGRADE_NONE;
+	hang_up(k);
+}
+
+static void drop_candidate(struct keeper *k)
+{
+	struct worker *w = k->upgrade.candidate;
+
+	if (!w->has_served)
+		worker_free(w);
+	else if (w->pid)
+		kill(w->pid, SIGKILL);
+}
+
+/* Return: what is wrong with a successor that says @new, after one who says @old; NULL: nothing. */
+static const char *judge(const struct keeper_intro *old, const struct keeper_intro *new,
+			 char text[200])
+{
+	if (new->protocol != KEEPER_PROTOCOL)
+		snprintf(text, 200, "speaks protocol %u with its keeper, and this one %u", new->protocol,
+			 KEEPER_PROTOCOL);
+	else if (old->state_max < new->state_min || old->state_max > new->state_max)
+		snprintf(text, 200, "reads versions %u to %u of the state file, and it is of %u",
+			 new->state_min, new->state_max, old->state_max);
+	else if (old->kept_max < new->kept_min || old->kept_max > new->kept_max)
+		snprintf(text, 200, "goes on with versions %u to %u of what is kept, and it is of %u",
+			 new->kept_min, new->kept_max, old->kept_max);
+	else
+		return NULL;
+	return text;
+}
+
+static void hand_over(struct keeper *k)
+{
+	struct upgrade *u = &k->upgrade;
+
+	u->step = UPGRADE_PROBATION;
+	u->since_ns = clock_ns();
+	u->is_healthy = false;
+	set_tick(u, TICK_NS);
+	crew_replace(k, u->candidate);
+}
+
+void upgrade_met(struct keeper *k, struct worker *w)
+{
+	struct upgrade *u = &k->upgrade;
+	struct keeper_event count = { .op = KEEPER_COUNT };
+	char text[200];
+
+	if (u->step != UPGRADE_MEETING || w != u->candidate)
+		return;
+	const char *wrong = judge(&k->intro, &w->intro, text);
+	if (wrong) {
+		say(u, "failed version_unsupported binary version %s %s; nothing was changed",
+		    w->intro.version, wrong);
+		drop_candidate(k);
+		end(k);
+		return;
+	}
+	say(u, "progress version %s can go on where version %s is", w->intro.version,
+	    k->intro.version);
+	u->step = UPGRADE_COUNTING;
+	u->since_ns = clock_ns();
+	u->healthy = 0;
+	if (!k->now || worker_tell(k->now, &count, -1))
+		hand_over(k);
+}
+
+void upgrade_counted(struct keeper *k, unsigned healthy)
+{
+	struct upgrade *u = &k->upgrade;
+
+	if (u->step == UPGRADE_COUNTING) {
+		u->healthy = healthy;
+		hand_over(k);
+	} else if (u->step == UPGRADE_PROBATION && k->now == u->candidate) {
+		u->is_healthy = healthy >= u->healthy;
+		u->healthy_now = healthy;
+	}
+}
+
+static void succeed(struct keeper *k)
+{
+	struct upgrade *u = &k->upgrade;
+
+	say(u, "done from=%s to=%s gap_ns=%llu disks=%u", k->intro.version,
+	    u->candidate->intro.version, (unsigned long long)k->past.gap_ns, u->healthy_now);
+	k->intro = u->candidate->intro;
+	fd_close(k->program_fd);
+	k->program_fd = fd_steal(&u->program_fd);
+	end(k);
+	crew_refresh(k);
+}
+
+void upgrade_lost(struct keeper *k, struct worker *w)
+{
+	struct upgrade *u = &k->upgrade;
+
+	if (u->step == UPGRADE_NONE || w != u->candidate)
+		return;
+	if (u->step == UPGRADE_PROBATION)
+		say(u, "failed upgrade_died binary version %s died on probation; version %s serves again",
+		    w->intro.version, k->intro.version);
+	else
+		say(u, "failed not_posternd binary it ended before it had said who it is; nothing was "
+		       "changed");
+	end(k);
+}
+
+static void tick(struct keeper *k)
+{
+	struct upgrade *u = &k->upgrade;
+	struct keeper_event count = { .op = KEEPER_COUNT };
+	uint64_t age_ns = clock_ns() - u->since_ns;
+
+	if (u->step == UPGRADE_NONE && age_ns > MEET_NS) { /* a caller who says nothing */
+		set_tick(u, 0);
+		hang_up(k);
+	} else if (u->step == UPGRADE_MEETING && age_ns > MEET_NS) {
+		say(u, "failed not_posternd binary it has not said who it is for %llu s; nothing was "
+		       "changed", MEET_NS / NS_PER_S);
+		drop_candidate(k);
+		end(k);
+	} else if (u->step == UPGRADE_COUNTING && age_ns > COUNT_NS) {
+		hand_over(k);
+	} else if (u->step == UPGRADE_PROBATION && u->is_healthy && age_ns > PROBATION_NS) {
+		succeed(k);
+	} else if (u->step == UPGRADE_PROBATION && age_ns > HEALTHY_NS) {
+		say(u, "failed upgrade_unhealthy binary version %s serves %u disks after %llu s, and "
+		       "version %s served %u: it serves again", u->candidate->intro.version,
+		    u->healthy_now, HEALTHY_NS / NS_PER_S, k->intro.version, u->healthy);
+		drop_candidate(k);
+		end(k);
+	} else if (u->step == UPGRADE_PROBATION && k->now == u->candidate && k->now->is_ready) {
+		worker_tell(k->now, &count, -1);
+	}
+}
+
+/* Return: a descriptor of the program @path; -1, and has said why not. */
+static int open_program(struct upgrade *u, const char *path)
+{
+	struct stat st;
+	CLEANUP(fd_cleanup) int fd = *path == '/' ? open(path, O_PATH | O_CLOEXEC) : -1;
+
+	if (fd < 0 && *path != '/')
+		say(u, "failed bad_value binary an absolute path is needed");
+	else if (fd < 0)
+		say(u, "failed %s binary '%.300s': %s", errno == ENOENT ? "not_found" : "denied", path,
+		    strerror(errno));
+	else if (fstat(fd, &st) || !S_ISREG(st.st_mode) || access(path, X_OK))
+		say(u, "failed bad_value binary '%.300s' is not a program", path);
+	else
+		return fd_steal(&fd);
+	return -1;
+}
+
+static void begin(struct keeper *k, const char *path)
+{
+	struct upgrade *u = &k->upgrade;
+	int err = 0;
+
+	if (k->stopping || !k->was_ready || k->cfg->one_life) {
+		say(u, "failed busy - posternd is %s", k->stopping	? "stopping" :
+						       !k->was_ready ? "starting" :
+								       "serving one connection only");
+		hang_up(k);
+		return;
+	}
+	u->program_fd = *path ? open_program(u, path) : fcntl(k->program_fd, F_DUPFD_CLOEXEC, 0);
+	if (u->program_fd < 0) {
+		hang_up(k);
+		return;
+	}
+	say(u, "progress starts a worker of %s", *path ? path : "the same program");
+	u->candidate = worker_spawn(k, u->program_fd, &err);
+	if (!u->candidate) {
+		say(u, "failed no_process - %s", strerror(-err));
+		end(k);
+		return;
+	}
+	u->step = UPGRADE_MEETING;
+	u->since_ns = clock_ns();
+	set_tick(u, TICK_NS);
+}
+
+static void conn_ready(struct loop_watch *w, uint32_t events)
+{
+	struct keeper *k = container_of(w, struct keeper, upgrade.conn);
+	struct upgrade *u = &k->upgrade;
+	ssize_t n = read(w->fd, u->line + u->len, sizeof(u->line) - 1 - u->len);
+
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n <= 0 || u->step != UPGRADE_NONE) { /* it has gone, or talks on: what was begun goes on */
+		hang_up(k);
+		return;
+	}
+	u->len += (size_t)n;
+	u->line[u->len] = '\0';
+	char *nl = strchr(u->line, '\n');
+	if (!nl && u->len < sizeof(u->line) - 1)
+		return;
+	if (nl)
+		*nl = '\0';
+	if (!nl || strncmp(u->line, "upgrade", 7) || (u->line[7] && u->line[7] != ' ')) {
+		say(u, "failed bad_value - not understood");
+		hang_up(k);
+		return;
+	}
+	begin(k, u->line[7] ? u->line + 8 : "");
+}
+
+static void listen_ready(struct loop_watch *w, uint32_t events)
+{
+	static const char busy[] = "failed busy - another upgrade is under way\n";
+	struct keeper *k = container_of(w, struct keeper, upgrade.listen);
+	struct upgrade *u = &k->upgrade;
+	CLEANUP(fd_cleanup) int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	uid_t uid = 0;
+
+	/* more than the control socket asks for: this starts programs */
+	if (fd < 0 || peer_check(fd, NULL, &uid))
+		return;
+	if (u->conn.fd >= 0 || u->step != UPGRADE_NONE) {
+		send(fd, busy, sizeof(busy) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+		return;
+	}
+	u->conn.fd = fd_steal(&fd);
+	u->since_ns = clock_ns();
+	set_tick(u, TICK_NS);
+	if (loop_add(&k->loop, &u->conn, EPOLLIN))
+		u->conn.fd = fd_close(u->conn.fd);
+}
+
+static void timer_ready(struct loop_watch *w, uint32_t events)
+{
+	uint64_t times;
+
+	if (read(w->fd, &times, sizeof(times)) == sizeof(times))
+		tick(container_of(w, struct keeper, upgrade.timer));
+}
+
+void upgrade_open(struct keeper *k)
+{
+	struct upgrade *u = &k->upgrade;
+	const char *path = k->cfg->upgrade_path;
+
+	*u = (struct upgrade){ .listen = { -1, listen_ready },
+			       .conn = { -1, conn_ready },
+			       .timer = { -1, timer_ready },
+			       .program_fd = -1 };
+	if (!path)
+		return;
+	int err = u->listen.fd = listen_for_group(path, 0600, NULL, &u->file);
+	u->timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (err >= 0)
+		err = loop_add(&k->loop, &u->listen, EPOLLIN);
+	if (!err)
+		err = loop_add(&k->loop, &u->timer, EPOLLIN);
+	if (err)
+		log_warn(NULL, "'%s': %s; posternd cannot be upgraded while it runs", path,
+			 strerror(-err));
+}
+
+void upgrade_close(struct keeper *k)
+{
+	struct upgrade *u = &k->upgrade;
+
+	if (u->listen.fd >= 0)
+		own_file_unlink(k->cfg->upgrade_path, &u->file);
+	fd_close(u->listen.fd);
+	fd_close(u->conn.fd);
+	fd_close(u->timer.fd);
+	fd_close(u->program_fd);
+}
