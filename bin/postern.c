@@ -143,7 +143,8 @@ static int run(const struct line *l, const json_t *cmd, const json_t *params, js
 /* Whether a command is called for its answer, rather than for what it does. */
 static bool is_question(const json_t *cmd)
 {
-	static const char *const verbs[] = { "", "list", "show", "probe", "run", "add", "balance" };
+	static const char *const verbs[] = { "", "list", "show", "probe", "run", "add", "balance",
+					    "resize" };
 
 	if (ctl_has(cmd, "columns"))
 		return true;

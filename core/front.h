@@ -61,6 +61,9 @@ struct front_ops {
 	 * all stays as it was, or returns to that later, and *ret_why (@room bytes) says why. */
 	int (*move)(struct front *f, struct poller *const *poller, unsigned n, char *ret_why,
 		    size_t room);
+	/* Waits until the other end has confirmed the last change of size, at most to @until_ns. Control
+	 * thread. Return: whether it has, or nobody is connected. */
+	bool (*confirmed)(struct front *f, uint64_t until_ns);
 	/* Tells the front, which acts on a thread of its own. Control thread; does not wait. */
 	void (*changed)(struct front *f, unsigned changes);
 	/* Control thread; does not wait. */

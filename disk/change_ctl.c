@@ -5,12 +5,17 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/parse.h"
 #include "control/rpc.h"
 #include "disk/disk_ctl.h"
 #include "disk/entry_ctl.h"
 #include "disk/place_ctl.h"
+
+/* What a VMM gets to confirm another size before the command is answered without that. Those that have
+ * the channel for it need less than a millisecond. */
+#define CONFIRM_WAIT_NS (300 * NS_PER_MS)
 
 /* Gives each function its parameters of @list. Return: how many were changed; less than all is
  * failure with @err. */
@@ -201,13 +206,18 @@ int disk_ctl_resize(struct ctl *ctl, const json_t *params, json_t **ret, struct 
 
 	if (!code)
 		code = judge_size(e, size_b, ctl_bool(params, "shrink"), err);
-
 	if (!code && size_b != disk_size_b(e->disk)) {
 		code = resize(ctl, e, size_b, err);
 		if (!code)
 			log_info(entry_name(e), "resized to %llu bytes", (unsigned long long)size_b);
 	}
-	if (!code)
-		*ret = entry_show(e, true);
-	return code;
+	if (code)
+		return code;
+	bool confirmed = e->front->ops->confirmed(e->front, clock_ns() + CONFIRM_WAIT_NS);
+
+	*ret = entry_show(e, true);
+	json_object_set_new(*ret, "guest", json_string(
+		!ctl_bool(*ret, "connected") ? "none is connected" :
+		confirmed ? "has been told" : "has not been told: its VMM has not confirmed"));
+	return 0;
 }

@@ -595,6 +595,7 @@ const struct ctl_cmd disk_cmds[] = {
 	{ .noun = "disk", .verb = "set", .params = set_params, .run = disk_ctl_set,
 	  .help = "Change a disk while it runs" },
 	{ .noun = "disk", .verb = "resize", .params = resize_params, .run = disk_ctl_resize,
+	  .columns = "name size_b guest",
 	  .help = "Change a disk's size; its guests see it" },
 	{ .noun = "disk", .verb = "resume", .params = name_params, .run = run_resume,
 	  .help = "Let a disk that werror=stop has stopped go on; what failed is done again" },

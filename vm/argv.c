@@ -80,6 +80,9 @@ static int check_disks(const struct vm_config *cfg, struct vm_error *err)
 				       FD_SOCKET_PATH_MAX);
 		if (!d->queues)
 			return vm_fail(err, -EINVAL, "disk", "a disk has at least one queue");
+		for (size_t k = 0; d->name && k < i; k++)
+			if (cfg->disks[k].name && !strcmp(cfg->disks[k].name, d->name))
+				return vm_fail(err, -EINVAL, "disk", "'%s' is there twice", d->name);
 		if (cfg->poll_queues >= d->queues)
 			return vm_fail(err, -EINVAL, "poll_queues",
 				       "at most %u of the disk's %u queues can be polled",
@@ -124,6 +127,12 @@ static int check(const struct vm_config *cfg, struct vm_error *err)
 	if (cfg->memory_b % unit_b)
 		return vm_fail(err, -EINVAL, "memory", "a multiple of %s",
 			       cfg->hugepages ? "2 MiB (hugepages)" : "1 MiB");
+	if (cfg->spare > VM_SPARE_MAX)
+		return vm_fail(err, -EINVAL, "spare", "0 to %d", VM_SPARE_MAX);
+	uint64_t now_b = cfg->memory_b ? cfg->memory_b : VM_MEMORY_DEFAULT_B;
+
+	if (cfg->max_memory_b && (cfg->max_memory_b % MIB || cfg->max_memory_b <= now_b))
+		return vm_fail(err, -EINVAL, "max_memory", "a multiple of 1 MiB beyond memory");
 	return 0;
 }
 
@@ -150,7 +159,11 @@ static void add_machine(struct args *a, const struct vm_config *cfg, uint64_t me
 	add(a, "-smp");
 	add(a, "%u,maxcpus=%u", cpus, cpus > maxcpus ? cpus : maxcpus);
 	add(a, "-m");
-	add(a, "%lluM", (unsigned long long)(memory_b / MIB));
+	if (cfg->max_memory_b)
+		add(a, "%lluM,slots=%d,maxmem=%lluM", (unsigned long long)(memory_b / MIB),
+		    VM_MEMORY_SLOTS, (unsigned long long)(cfg->max_memory_b / MIB));
+	else
+		add(a, "%lluM", (unsigned long long)(memory_b / MIB));
 	/* the controller maps guest memory through this descriptor */
 	add(a, "-object");
 	add(a, "memory-backend-memfd,id=mem,size=%lluM,share=on%s",
@@ -201,14 +214,28 @@ static void add_disk(struct args *a, const struct vm_disk *d, size_t i, bool boo
 {
 	char quoted[2 * FD_SOCKET_PATH_MAX + 4];
 
+	char id[sizeof(VM_DISK_ID) + VM_DISK_NAME_MAX];
+
 	escape(d->socket, quoted, sizeof(quoted));
+	if (d->name)
+		snprintf(id, sizeof(id), "%s%s", VM_DISK_ID, d->name);
+	else
+		snprintf(id, sizeof(id), "disk%zu", i);
 	add(a, "-chardev");
 	/* reconnect: a controller that restarts is found again after a second */
-	add(a, "socket,id=disk%zu,path=%s,reconnect=1", i, quoted);
+	add(a, "socket,id=%s,path=%s,reconnect=1", id, quoted);
 	add(a, "-device");
-	add(a, "vhost-user-blk-pci,chardev=disk%zu,num-queues=%u,packed=%s%s%s%s", i, d->queues,
+	add(a, "vhost-user-blk-pci,id=%s,chardev=%s,num-queues=%u,packed=%s%s%s%s", id, id, d->queues,
 	    d->packed ? "on" : "off", boot ? ",bootindex=1" : "", d->options ? "," : "",
 	    d->options ? d->options : "");
+}
+
+/* Root ports, eight to a slot from 1c down, where nobody else is on q35's root bus. */
+static void add_spare(struct args *a, unsigned i)
+{
+	add(a, "-device");
+	add(a, "pcie-root-port,id=%s%u,chassis=%u,addr=%x.%u,multifunction=on", VM_SPARE_ID, i, i + 1,
+	    0x1cu - i / 8, i % 8);
 }
 
 static bool io_uring_works(void)
@@ -288,6 +315,8 @@ int vm_argv(const struct vm_config *cfg, char ***ret_argv, struct vm_error *err)
 		add_image(&a, cfg->image, !cfg->kernel);
 	for (size_t i = 0; i < cfg->ndisks; i++)
 		add_disk(&a, &cfg->disks[i], i, !cfg->kernel && !cfg->image && !i);
+	for (unsigned i = 0; i < cfg->spare; i++)
+		add_spare(&a, i);
 	if (cfg->network)
 		add_network(&a);
 	for (size_t i = 0; i < cfg->nextra; i++)

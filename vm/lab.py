@@ -206,6 +206,23 @@ class Guest:
 		"""What `postern vm list` says about it."""
 		return next(vm for vm in self.lab.ask("vm", "list") if vm["name"] == self.name)
 
+	def qmp(self, command, **arguments):
+		"""One command to its QEMU; what it returns, or its refusal as LabError."""
+		with socket.socket(socket.AF_UNIX) as qemu:
+			qemu.settimeout(BOOT_S)
+			qemu.connect(self.lab.path(f"postern/vm/{self.name}/qmp.sock"))
+			lines = qemu.makefile("rw")
+			lines.readline()  # the greeting
+			for execute, args in ("qmp_capabilities", {}), (command, arguments):
+				lines.write(json.dumps({"execute": execute, "arguments": args}) + "\n")
+				lines.flush()
+				said = {}
+				while "return" not in said and "error" not in said:
+					said = json.loads(lines.readline())
+				if "error" in said:
+					raise LabError(f"{command}: {said['error']['desc']}")
+		return said["return"]
+
 	def _more(self, timeout_s):
 		"""Takes what the guest has said meanwhile. Returns whether more may come."""
 		if not select.select([self.socket], [], [], timeout_s)[0]:

@@ -27,6 +27,14 @@ int vm_name_check(const char *name, struct vm_error *err);
 int vm_path(char *ret_path, size_t size, const char *state_dir, const char *name,
 	    const char *file);
 
+/* What QEMU calls the places for disks that come later, and disks by name. */
+#define VM_SPARE_ID "spare"
+#define VM_DISK_ID "disk-"
+
+struct qmp;
+/* Fills in the disks and spare places of @info. Return: 0; -errno of qmp_call(). */
+int vm_ask_disks(struct qmp *q, struct vm_info *info);
+
 /* What is written down of a running machine. */
 struct vm_record {
 	pid_t pid;

@@ -113,6 +113,22 @@ int qmp_call(struct qmp *q, const char *command, json_t *args, json_t **ret_valu
 	return err;
 }
 
+int qmp_event(struct qmp *q, unsigned timeout_ms, json_t **ret_event)
+{
+	uint64_t deadline_ns = clock_ns() + timeout_ms * NS_PER_MS;
+	json_t *msg;
+	int err;
+
+	while (!(err = read_object(q, deadline_ns, &msg))) {
+		if (json_object_get(msg, "event")) {
+			*ret_event = msg;
+			return 0;
+		}
+		json_decref(msg);
+	}
+	return err;
+}
+
 static int greet(struct qmp *q)
 {
 	json_t *msg;

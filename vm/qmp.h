@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * QEMU's control socket: one command at a time, events skipped. Every wait ends
- * after the time given at the opening. One thread at a time; may block, allocates.
+ * QEMU's control socket: one command at a time, which skips events; or wait for one.
+ * Every wait for an answer ends after the time given at the opening. One thread at a time; may block, allocates.
  */
 #pragma once
 
@@ -21,6 +21,10 @@ void qmp_close(struct qmp *q);
  * Return: 0; -EREMOTEIO when QEMU refused (qmp_reason() has its words); -EPIPE when it went away;
  * -ETIMEDOUT; -EPROTO. */
 int qmp_call(struct qmp *q, const char *command, json_t *args, json_t **ret_value);
+
+/* Waits for the next event, at most @timeout_ms. *ret_event is the caller's to drop. Return: 0; -EPIPE;
+ * -ETIMEDOUT; -EPROTO. */
+int qmp_event(struct qmp *q, unsigned timeout_ms, json_t **ret_event);
 
 /* QEMU's description of the last refusal; lives as long as @q. */
 const char *qmp_reason(const struct qmp *q);

@@ -252,6 +252,7 @@ static void ask_state(const char *state_dir, const char *name, struct vm_info *i
 		snprintf(info->state, sizeof(info->state), "%s", word ? word : "unknown");
 	}
 	json_decref(status);
+	vm_ask_disks(q, info);
 	qmp_close(q);
 }
 

@@ -18,8 +18,14 @@
 
 enum vm_accel { VM_ACCEL_AUTO, VM_ACCEL_KVM, VM_ACCEL_TCG };
 
+#define VM_DISKS_MAX 32	     /* of a machine, those told of by vm_get() */
+#define VM_DISK_NAME_MAX 64  /* letters, digits, '.', '_' and '-' */
+#define VM_SPARE_MAX 16
+#define VM_MEMORY_SLOTS 8    /* modules that can be plugged in, with max_memory_b */
+
 /* One vhost-user-blk device of the guest. */
 struct vm_disk {
+	const char *name;    /* by which it is told of and detached; NULL: neither */
 	const char *socket;  /* of the controller, absolute */
 	unsigned queues;     /* 1..queues that the controller offers */
 	bool packed;         /* offer the guest packed rings */
@@ -33,6 +39,8 @@ struct vm_config {
 	const char *qemu;         /* program; NULL: qemu-system-x86_64 in PATH */
 	unsigned cpus;            /* 0: 1 */
 	uint64_t memory_b;        /* 0: 512 MiB; whole MiB, with hugepages whole 2 MiB */
+	uint64_t max_memory_b;    /* what memory may grow to while it runs; 0: it stays */
+	unsigned spare;           /* disks that can be attached later, 0..VM_SPARE_MAX */
 	bool hugepages;           /* memory of 2 MiB pages, all taken at the start */
 	enum vm_accel accel;      /* AUTO: KVM if vm_probe_kvm() says that it runs */
 	const char *kernel;       /* with initrd and append, or NULL: boot from a disk */
@@ -55,6 +63,12 @@ struct vm_error {
 	char text[400];
 };
 
+/* A named disk of a running machine. */
+struct vm_attached {
+	char name[VM_DISK_NAME_MAX + 1];
+	bool hot; /* it was attached while the machine ran, and can be detached */
+};
+
 /* What vm_list() and vm_get() tell. */
 struct vm_info {
 	char name[VM_NAME_MAX + 1];
@@ -64,6 +78,8 @@ struct vm_info {
 	unsigned cpus;
 	uint64_t memory_b;
 	uint64_t started_s; /* seconds since the epoch */
+	unsigned ndisk, spare, spare_free; /* disks; places for more, and of them empty ones */
+	struct vm_attached disk[VM_DISKS_MAX]; /* as QEMU has them now, by name */
 };
 
 /* Where machines live: $XDG_RUNTIME_DIR/postern/vm, /run/postern/vm for root, otherwise
@@ -92,6 +108,19 @@ int vm_get(const char *state_dir, const char *name, struct vm_info *ret_info);
 /* Ends a guest and removes its directory: asks it to power down and waits @grace_ms, then (at
  * once with 0) makes QEMU quit, at last kills it. Return: 0, also when it had ended; -ENOENT. */
 int vm_stop(const char *state_dir, const char *name, unsigned grace_ms, struct vm_error *err);
+
+/* Gives @disk, which has a name, to the running machine @name. Idempotent; one at a time for each
+ * machine. Return: 0, also if it has it; -ENOENT; -ENOSPC when no spare place is free; -EREMOTEIO when
+ * QEMU cannot have it (@err has its words; who else has it is the caller's to find out); -errno. */
+int vm_attach(const char *state_dir, const char *name, const struct vm_disk *disk,
+	      struct vm_error *err);
+
+/* Takes disk @disk from the running machine @name, if its guest lets go of it within @wait_ms. With
+ * @reset a guest that does not is reset, which takes the disk from it and all else as a power cut would.
+ * Idempotent. Return: 0, also if it does not have it; -ENOENT: no such machine; -EBUSY when the guest
+ * does not let go (the wish stays: it may still); -ENOTSUP when the disk was there at the start; -errno. */
+int vm_detach(const char *state_dir, const char *name, const char *disk, unsigned wait_ms, bool reset,
+	      struct vm_error *err);
 
 /* Joins the guest's serial console on @in_fd and @out_fd until Ctrl-], the end of input or of the
  * guest; a terminal is raw meanwhile. Return: 0; -ENOENT; -EBUSY when another has it; -errno. */

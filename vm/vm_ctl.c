@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vm/vm_ctl.h"
 
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "control/client.h"
 #include "vm/vm.h"
 
@@ -13,6 +17,8 @@
 #define CORES_MAX 255
 #define GRACE_MAX_S 3600
 #define S_TO_MS 1000u
+#define FORCE_WAIT_S 10 /* that a guest gets, before force=on resets it */
+#define FREE_LOOK_MS 20
 
 static const char *control_path;
 
@@ -34,6 +40,10 @@ static const char *error_id(int code)
 		return "vm_not_found";
 	case -EBUSY:
 		return "busy";
+	case -ENOSPC:
+		return "no_space";
+	case -ENOTSUP:
+		return "not_supported";
 	default:
 		return "vm_failed";
 	}
@@ -58,6 +68,7 @@ static int look_up(struct ctl_client *c, const char *name, struct vm_disk *ret,
 	json_t *front = json_object_get(answer, "front");
 
 	*ret_answer = answer;
+	ret->name = ctl_str(answer, "name");
 	ret->socket = ctl_str(front, "socket");
 	ret->queues = (unsigned)ctl_u64(front, "queues");
 	if (ret->socket && ret->queues)
@@ -118,10 +129,14 @@ static json_t *info_json(const struct vm_info *i)
 	uint64_t now_s = (uint64_t)time(NULL);
 	uint64_t up_s = i->pid && now_s > i->started_s ? now_s - i->started_s : 0;
 
-	return json_pack("{s:s, s:I, s:s, s:s, s:I, s:I, s:I}", "name", i->name, "pid",
+	json_t *disks = json_array();
+
+	for (unsigned k = 0; k < i->ndisk; k++)
+		json_array_append_new(disks, json_string(i->disk[k].name));
+	return json_pack("{s:s, s:I, s:s, s:s, s:I, s:I, s:I, s:o}", "name", i->name, "pid",
 			 (json_int_t)i->pid, "state", i->state, "accel", i->accel, "cpus",
 			 (json_int_t)i->cpus, "memory_b", (json_int_t)i->memory_b, "up_ns",
-			 (json_int_t)(up_s * NS_PER_S));
+			 (json_int_t)(up_s * NS_PER_S), "disks", disks);
 }
 
 static int start(const json_t *params, struct vm_config *cfg, json_t **ret, struct ctl_error *err)
@@ -165,6 +180,8 @@ static int run_run(struct ctl *ctl, const json_t *params, json_t **ret, struct c
 		.name = ctl_str(params, "name"),
 		.cpus = (unsigned)ctl_u64(params, "cpus"),
 		.memory_b = ctl_u64(params, "memory"),
+		.max_memory_b = ctl_u64(params, "max_memory"),
+		.spare = (unsigned)ctl_u64(params, "spare"),
 		.hugepages = ctl_bool(params, "hugepages"),
 		.accel = accel_of(ctl_str(params, "accel")),
 		.kernel = ctl_str(params, "kernel"),
@@ -185,6 +202,165 @@ static int run_run(struct ctl *ctl, const json_t *params, json_t **ret, struct c
 	return code;
 }
 
+/* Who has a disk, as posternd and the machines say. */
+struct holder {
+	bool connected;
+	pid_t pid;
+	uint64_t for_ns;
+	struct vm_info vm; /* name "": none of ours */
+	bool has_it;	   /* the machine has the disk by this name; if not, it is just going */
+};
+
+static bool has_disk(const struct vm_info *vm, const char *disk)
+{
+	for (unsigned i = 0; i < vm->ndisk; i++)
+		if (!strcmp(vm->disk[i].name, disk))
+			return true;
+	return false;
+}
+
+static void find_holder(const json_t *answer, struct holder *h)
+{
+	json_t *front = json_object_get(answer, "front");
+	struct vm_info *all = NULL;
+
+	memset(h, 0, sizeof(*h));
+	h->connected = ctl_bool(front, "connected");
+	if (!h->connected)
+		return;
+	h->pid = (pid_t)ctl_u64(front, "peer_pid");
+	h->for_ns = ctl_u64(front, "connected_for_ns");
+	ssize_t n = vm_list(NULL, &all);
+
+	for (ssize_t i = 0; i < n; i++)
+		if (all[i].pid == h->pid)
+			h->vm = all[i];
+	h->has_it = has_disk(&h->vm, ctl_str(answer, "name"));
+	free(all);
+}
+
+static int held(const char *disk, const struct holder *h, struct ctl_error *err)
+{
+	time_t since = time(NULL) - (time_t)(h->for_ns / NS_PER_S);
+	char at[32], who[80];
+	struct tm tm;
+
+	strftime(at, sizeof(at), "%F %T", localtime_r(&since, &tm));
+	if (*h->vm.name)
+		snprintf(who, sizeof(who), "machine '%s'", h->vm.name);
+	else
+		snprintf(who, sizeof(who), "process %d", (int)h->pid);
+	return ctl_fail(err, -EBUSY, "busy", "disk", "'%s' is held by %s since %s%s", disk, who, at,
+			h->has_it ? "; force=on takes it away" : "");
+}
+
+/* Asks posternd for @disk; *ret_answer owns what @d points to. */
+static int ask_disk(const char *disk, struct vm_disk *d, json_t **ret_answer, struct ctl_error *err)
+{
+	struct ctl_client *c = NULL;
+	int code = ctl_client_open(control_path, &c, err);
+
+	if (!code)
+		code = look_up(c, disk, d, ret_answer, err);
+	ctl_client_close(c);
+	return code;
+}
+
+/* Waits, a second at most, for a machine that has just let go of the disk, or has ended: its connection
+ * goes a moment later. Return: 0 with the disk free; -EBUSY; -errno. */
+static int await_free(const char *disk, struct vm_disk *d, json_t **ret_answer, struct holder *h,
+		      struct ctl_error *err)
+{
+	uint64_t end_ns = clock_ns() + NS_PER_S;
+
+	for (;;) {
+		json_decref(*ret_answer);
+		*ret_answer = NULL;
+		int code = ask_disk(disk, d, ret_answer, err);
+
+		if (code)
+			return code;
+		find_holder(*ret_answer, h);
+		if (!h->connected)
+			return 0;
+		bool going = *h->vm.name ? !h->has_it : kill(h->pid, 0) && errno == ESRCH;
+
+		if (!going || clock_ns() > end_ns)
+			return held(disk, h, err);
+		poll(NULL, 0, FREE_LOOK_MS);
+	}
+}
+
+static int take_away(const char *disk, const struct holder *h, struct ctl_error *err)
+{
+	struct vm_error why = { 0 };
+	int code = vm_detach(NULL, h->vm.name, disk, FORCE_WAIT_S * S_TO_MS, true, &why);
+
+	return code ? report(code, &why, err) : 0;
+}
+
+static int attach(const json_t *params, const struct vm_info *vm, struct ctl_error *err)
+{
+	const char *disk = ctl_str(params, "disk");
+	struct vm_config cfg = { .cpus = vm->cpus };
+	struct vm_error why = { 0 };
+	struct ctl_error later;
+	json_t *answer = NULL;
+	struct vm_disk d = { 0 };
+	struct holder h;
+	int code = await_free(disk, &d, &answer, &h, err);
+
+	if (code == -EBUSY && h.has_it && ctl_bool(params, "force")) {
+		code = take_away(disk, &h, err);
+		if (!code)
+			code = await_free(disk, &d, &answer, &h, err);
+	}
+	if (!code)
+		code = choose_queues(params, &cfg, &d, err);
+	if (!code) {
+		code = vm_attach(NULL, vm->name, &d, &why);
+		if (code)
+			report(code, &why, err);
+		/* somebody else may have been faster */
+		if (code == -EREMOTEIO && await_free(disk, &d, &answer, &h, &later) == -EBUSY) {
+			*err = later;
+			code = -EBUSY;
+		}
+	}
+	json_decref(answer);
+	return code;
+}
+
+static int run_attach(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	const char *name = ctl_str(params, "name");
+	struct vm_info info;
+
+	if (vm_get(NULL, name, &info) || !info.pid)
+		return ctl_fail(err, -ENOENT, "vm_not_found", "name", "no machine '%s' runs", name);
+	int code = has_disk(&info, ctl_str(params, "disk")) ? 0 : attach(params, &info, err);
+
+	if (!code && !vm_get(NULL, name, &info))
+		*ret = info_json(&info);
+	return code;
+}
+
+static int run_detach(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	const char *name = ctl_str(params, "name");
+	struct vm_error why = { 0 };
+	struct vm_info info;
+	int code = vm_detach(NULL, name, ctl_str(params, "disk"),
+			     (unsigned)ctl_u64(params, "wait") * S_TO_MS, ctl_bool(params, "force"),
+			     &why);
+
+	if (code)
+		return report(code, &why, err);
+	if (!vm_get(NULL, name, &info))
+		*ret = info_json(&info);
+	return 0;
+}
+
 static int run_list(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
 {
 	struct vm_info *all;
@@ -196,6 +372,26 @@ static int run_list(struct ctl *ctl, const json_t *params, json_t **ret, struct 
 	for (ssize_t i = 0; i < n; i++)
 		json_array_append_new(*ret, info_json(&all[i]));
 	free(all);
+	return 0;
+}
+
+static int run_show(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	const char *name = ctl_str(params, "name");
+	struct vm_info info;
+	json_t *disks;
+
+	if (vm_get(NULL, name, &info))
+		return ctl_fail(err, -ENOENT, "vm_not_found", "name", "no machine '%s'", name);
+	*ret = info_json(&info);
+	disks = json_array();
+	for (unsigned i = 0; i < info.ndisk; i++)
+		json_array_append_new(disks, json_pack("{s:s, s:s}", "disk", info.disk[i].name,
+						       "detachable",
+						       info.disk[i].hot ? "yes" : "no: from the start"));
+	json_object_set_new(*ret, "disks", disks);
+	json_object_set_new(*ret, "spare", json_integer(info.spare));
+	json_object_set_new(*ret, "spare_free", json_integer(info.spare_free));
 	return 0;
 }
 
@@ -236,22 +432,37 @@ static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
 	{ .name = "name", .type = CTL_NAME, .required = true, .positional = true, .max = VM_NAME_MAX, \
 	  .help = "Name of the machine" }
 
+#define DISK_PARAM                                                                               \
+	{ .name = "disk", .type = CTL_NAME, .required = true, .positional = true,                 \
+	  .help = "A disk of posternd's" }
+#define QUEUES_PARAM                                                                             \
+	{ .name = "queues", .type = CTL_UINT, .min = 1,                                           \
+	  .help = "Queues of each disk; not given: one a CPU and the polled ones" }
+#define PACKED_PARAM \
+	{ .name = "packed", .type = CTL_BOOL, .value = "off", .help = "Packed rings" }
+#define OPTIONS_PARAM                                                                            \
+	{ .name = "disk_options", .type = CTL_STRING,                                             \
+	  .help = "Further properties of QEMU's vhost-user-blk-pci, as a=b,c=d" }
+
 static const struct ctl_param run_params[] = {
 	NAME_PARAM,
 	{ .name = "disk", .type = CTL_NAME, .list = true, .help = "A disk of posternd's: /dev/vda, vdb" },
 	{ .name = "cpus", .type = CTL_UINT, .min = 1, .max = CORES_MAX, .value = "1",
 	  .help = "Virtual CPUs" },
 	{ .name = "memory", .type = CTL_SIZE, .min = MIB, .value = "512M", .help = "Memory" },
+	{ .name = "max_memory", .type = CTL_SIZE, .min = MIB,
+	  .help = "What memory may grow to while it runs; not given: it stays" },
+	{ .name = "spare", .type = CTL_UINT, .max = VM_SPARE_MAX, .value = "4",
+	  .help = "Places for disks that are attached later" },
 	{ .name = "kernel", .type = CTL_PATH, .help = "Linux kernel; not given: boot from a disk" },
 	{ .name = "initrd", .type = CTL_PATH, .help = "Its initial file system" },
 	{ .name = "append", .type = CTL_STRING, .help = "Its words, after console=ttyS0" },
 	{ .name = "image", .type = CTL_PATH,
 	  .help = "A disk image on QEMU's own virtio-blk, before the disks; raw unless *.qcow2" },
-	{ .name = "queues", .type = CTL_UINT, .min = 1,
-	  .help = "Queues of each disk; not given: one a CPU and the polled ones" },
+	QUEUES_PARAM,
 	{ .name = "poll_queues", .type = CTL_UINT, .value = "0",
 	  .help = "Queues that the guest polls instead of taking interrupts; needs kernel=" },
-	{ .name = "packed", .type = CTL_BOOL, .value = "off", .help = "Packed rings" },
+	PACKED_PARAM,
 	{ .name = "hugepages", .type = CTL_BOOL, .value = "off", .help = "Memory of 2 MiB pages" },
 	{ .name = "accel", .type = CTL_ENUM, .choices = accels, .value = "auto",
 	  .help = "KVM, or emulation (tcg); auto: KVM where it really runs guests" },
@@ -259,8 +470,7 @@ static const struct ctl_param run_params[] = {
 	  .help = "Host cores, one for each CPU" },
 	{ .name = "network", .type = CTL_BOOL, .value = "off",
 	  .help = "A network card behind the host's address" },
-	{ .name = "disk_options", .type = CTL_STRING,
-	  .help = "Further properties of QEMU's vhost-user-blk-pci, as a=b,c=d" },
+	OPTIONS_PARAM,
 	{ .name = "qemu", .type = CTL_STRING, .list = true, .help = "One more argument for QEMU" },
 	{ 0 },
 };
@@ -270,13 +480,39 @@ static const struct ctl_param stop_params[] = {
 	  .help = "Seconds that the guest gets to power down by itself; 0: none" },
 	{ 0 },
 };
+static const struct ctl_param attach_params[] = {
+	NAME_PARAM,
+	DISK_PARAM,
+	QUEUES_PARAM,
+	PACKED_PARAM,
+	OPTIONS_PARAM,
+	{ .name = "force", .type = CTL_BOOL, .value = "off",
+	  .help = "Take it from the machine that has it, which is reset if its guest does not let go" },
+	{ 0 },
+};
+static const struct ctl_param detach_params[] = {
+	NAME_PARAM,
+	DISK_PARAM,
+	{ .name = "wait", .type = CTL_UINT, .max = GRACE_MAX_S, .value = "10",
+	  .help = "Seconds that the guest gets to let go of it" },
+	{ .name = "force", .type = CTL_BOOL, .value = "off",
+	  .help = "If it does not: reset the machine, which takes the disk away" },
+	{ 0 },
+};
+static const struct ctl_param show_params[] = { NAME_PARAM, { 0 } };
 static const struct ctl_param console_params[] = { NAME_PARAM, { 0 } };
 
 const struct ctl_cmd vm_cmds[] = {
 	{ .noun = "vm", .verb = "run", .params = run_params, .run = run_run,
 	  .help = "Start a guest machine with disks of posternd's; it outlives the command" },
 	{ .noun = "vm", .verb = "list", .run = run_list, .help = "Show the machines, one a line",
-	  .columns = "name pid state accel cpus memory_b up_ns" },
+	  .columns = "name pid state accel cpus memory_b up_ns disks" },
+	{ .noun = "vm", .verb = "show", .params = show_params, .run = run_show,
+	  .help = "Show one machine and its disks" },
+	{ .noun = "vm", .verb = "attach", .params = attach_params, .run = run_attach,
+	  .help = "Give a running machine another disk" },
+	{ .noun = "vm", .verb = "detach", .params = detach_params, .run = run_detach,
+	  .help = "Take a disk from a running machine" },
 	{ .noun = "vm", .verb = "stop", .params = stop_params, .run = run_stop,
 	  .help = "Power a machine down, or switch it off" },
 	{ .noun = "vm", .verb = "console", .params = console_params, .run = run_console,

@@ -596,16 +596,17 @@ void message_config_changed(struct session *s)
 				    .flags = VHOST_USER_VERSION };
 
 	s->told_b = disk_size_b(s->f->conf.disk);
-	/* relaxed: whoever asks wants to know how it is about now */
-	__atomic_store_n(&s->resize_pending, true, __ATOMIC_RELAXED);
+	session_set_resize(s, true);
 	if (s->backend.fd < 0)
 		return;
 	if (s->protocol & BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK))
 		h.flags |= VHOST_USER_NEED_REPLY;
 	/* never waits: a front end that does not read its channel learns it on its next GET_CONFIG */
 	ssize_t n = send(s->backend.fd, &h, sizeof(h), MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (n == sizeof(h) && !(h.flags & VHOST_USER_NEED_REPLY))
-		__atomic_store_n(&s->resize_pending, false, __ATOMIC_RELAXED);
+	if (n == sizeof(h) && h.flags & VHOST_USER_NEED_REPLY)
+		s->resize_asked++;
+	else if (n == sizeof(h))
+		session_set_resize(s, false);
 }
 
 void message_backend_reply(struct session *s)
@@ -623,6 +624,7 @@ void message_backend_reply(struct session *s)
 		kept_fd_close(&s->backend);
 		return;
 	}
-	if (!r.code)
-		__atomic_store_n(&s->resize_pending, false, __ATOMIC_RELAXED);
+	s->resize_asked -= s->resize_asked > 0;
+	if (!r.code && !s->resize_asked)
+		session_set_resize(s, false);
 }

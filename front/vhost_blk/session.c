@@ -470,6 +470,15 @@ void session_update_write_through(struct session *s)
 			vq_set_write_through(&s->queue[i]->vq, writes_through(s));
 }
 
+void session_set_resize(struct session *s, bool pending)
+{
+	pthread_mutex_lock(&s->f->lock);
+	/* relaxed: it is set under the lock; a change that it has not been told yet is not confirmed */
+	s->resize_pending = pending || __atomic_load_n(&s->f->todo, __ATOMIC_RELAXED) & FRONT_SIZE;
+	pthread_cond_broadcast(&s->f->news);
+	pthread_mutex_unlock(&s->f->lock);
+}
+
 void session_close(struct session *s)
 {
 	session_stop_all(s);

@@ -36,7 +36,7 @@ struct vhost_blk {
 	unsigned moves_asked, moves_done; /* those done: all up to this one */
 	int move_err;			  /* of the last one done */
 	char move_why[120];
-	pthread_cond_t moved;
+	pthread_cond_t news; /* of moves, of a size confirmed, of the end of a connection */
 };
 
 #define VHOST_BLK_STOP (1u << 31)
@@ -81,7 +81,8 @@ struct session {
 
 	struct session_track track;
 	struct kept_fd backend; /* the channel for messages of ours */
-	bool resize_pending;
+	bool resize_pending; /* under the front's lock */
+	unsigned resize_asked; /* messages about it that are not answered */
 	uint64_t told_b; /* the disk's size, as the front end knows or will ask for it */
 	uint64_t since_ns;
 	pid_t peer_pid;
@@ -150,6 +151,9 @@ void session_unbar_queue(struct session *s, struct session_queue *q);
 
 /* Whether writes complete only when durable, by features and configuration. */
 void session_update_write_through(struct session *s);
+
+/* The front end has another size to learn of; or it has learnt of the last one that it was told. */
+void session_set_resize(struct session *s, bool pending);
 
 /* Tells the front end that the configuration has changed. */
 void message_config_changed(struct session *s);

@@ -31,6 +31,7 @@ static void set_session(struct vhost_blk *f, struct session *s)
 {
 	pthread_mutex_lock(&f->lock);
 	f->session = s;
+	pthread_cond_broadcast(&f->news);
 	pthread_mutex_unlock(&f->lock);
 }
 
@@ -133,7 +134,7 @@ static void move_queues(struct vhost_blk *f)
 	f->moves_done = asked;
 	f->move_err = err;
 	memcpy(f->move_why, why, sizeof(why));
-	pthread_cond_broadcast(&f->moved);
+	pthread_cond_broadcast(&f->news);
 	pthread_mutex_unlock(&f->lock);
 	if (err == -ENOTRECOVERABLE)
 		end(f, why);
@@ -255,7 +256,7 @@ static void *serve(void *arg)
 	life_release();
 	pthread_mutex_lock(&f->lock);
 	f->has_ended = true;
-	pthread_cond_broadcast(&f->moved);
+	pthread_cond_broadcast(&f->news);
 	void (*stopped)(void *) = f->stopped;
 	void *stopped_arg = f->stopped_arg;
 	pthread_mutex_unlock(&f->lock);
@@ -280,7 +281,7 @@ static bool wait_moved(struct vhost_blk *f, uint64_t end_ns)
 	int err = 0;
 
 	while (f->moves_done != f->moves_asked && !f->has_ended && !err)
-		err = pthread_cond_clockwait(&f->moved, &f->lock, CLOCK_MONOTONIC, &at);
+		err = pthread_cond_clockwait(&f->news, &f->lock, CLOCK_MONOTONIC, &at);
 	return f->moves_done == f->moves_asked || f->has_ended;
 }
 
@@ -313,9 +314,30 @@ static int vhost_blk_move(struct front *front, struct poller *const *poller, uns
 	return err;
 }
 
+static bool vhost_blk_confirmed(struct front *front, uint64_t until_ns)
+{
+	struct timespec at = { (time_t)(until_ns / NS_PER_S), (long)(until_ns % NS_PER_S) };
+	struct vhost_blk *f = of(front);
+	int err = 0;
+
+	pthread_mutex_lock(&f->lock);
+	while (f->session && f->session->resize_pending && !err)
+		err = pthread_cond_clockwait(&f->news, &f->lock, CLOCK_MONOTONIC, &at);
+	bool confirmed = !f->session || !f->session->resize_pending;
+	pthread_mutex_unlock(&f->lock);
+	return confirmed;
+}
+
 static void vhost_blk_changed(struct front *front, unsigned changes)
 {
-	tell(of(front), changes);
+	struct vhost_blk *f = of(front);
+
+	/* from now on, although the thread comes to it later */
+	pthread_mutex_lock(&f->lock);
+	if (changes & FRONT_SIZE && f->session)
+		f->session->resize_pending = true;
+	tell(f, changes);
+	pthread_mutex_unlock(&f->lock);
 }
 
 static void vhost_blk_info(struct front *front, struct front_info *ret_info)
@@ -331,7 +353,7 @@ static void vhost_blk_info(struct front *front, struct front_info *ret_info)
 		ret_info->since_ns = s->since_ns;
 		ret_info->features = s->features;
 		ret_info->logging = s->log != NULL;
-		ret_info->resize_pending = __atomic_load_n(&s->resize_pending, __ATOMIC_RELAXED);
+		ret_info->resize_pending = s->resize_pending;
 	}
 	for (unsigned i = 0; s && i < FRONT_QUEUES_MAX; i++)
 		if (s->queue[i])
@@ -343,7 +365,7 @@ static void vhost_blk_free(struct vhost_blk *f)
 {
 	fd_close(f->wake_fd);
 	fd_close(f->conf.listen_fd);
-	pthread_cond_destroy(&f->moved);
+	pthread_cond_destroy(&f->news);
 	pthread_mutex_destroy(&f->lock);
 	free(f);
 }
@@ -378,6 +400,7 @@ static const struct front_ops vhost_blk_ops = {
 	.close = vhost_blk_close,
 	.stop = vhost_blk_stop,
 	.move = vhost_blk_move,
+	.confirmed = vhost_blk_confirmed,
 	.changed = vhost_blk_changed,
 	.info = vhost_blk_info,
 };
@@ -396,7 +419,7 @@ int vhost_blk_open(const struct vhost_blk_conf *c, struct front **ret_front)
 	f->writeback = true;
 	list_init(&f->turn);
 	pthread_mutex_init(&f->lock, NULL);
-	pthread_cond_init(&f->moved, NULL);
+	pthread_cond_init(&f->news, NULL);
 	f->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (f->wake_fd < 0) {
 		int err = -errno;

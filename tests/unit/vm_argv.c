@@ -75,10 +75,32 @@ static void boots_from_the_disk_unless_told_otherwise(void **state)
 	assert_string_equal(option(argv, "-M", 0), "q35,memory-backend=mem");
 	assert_string_equal(option(argv, "-chardev", 1),
 			    "socket,id=disk0,path=/run/d.sock,reconnect=1");
-	assert_string_equal(option(argv, "-device", 0), "vhost-user-blk-pci,chardev=disk0,num-queues=2,"
-			    "packed=off,bootindex=1");
+	assert_string_equal(option(argv, "-device", 0), "vhost-user-blk-pci,id=disk0,chardev=disk0,"
+			    "num-queues=2,packed=off,bootindex=1");
 	assert_false(has(argv, "-kernel"));
 	assert_false(has(argv, "-netdev"));
+	vm_argv_free(argv);
+}
+
+static void has_room_for_disks_and_memory_that_come_later(void **state)
+{
+	struct vm_disk d = { .name = "web", .socket = "/run/d.sock", .queues = 1 };
+	struct vm_config cfg = plain();
+
+	cfg.disks = &d;
+	cfg.spare = 9;
+	cfg.max_memory_b = 2 * GIB;
+	char **argv = build(&cfg);
+
+	assert_string_equal(option(argv, "-m", 0), "512M,slots=8,maxmem=2048M");
+	assert_string_equal(option(argv, "-chardev", 1),
+			    "socket,id=disk-web,path=/run/d.sock,reconnect=1");
+	assert_non_null(strstr(option(argv, "-device", 0), "id=disk-web,chardev=disk-web,"));
+	assert_string_equal(option(argv, "-device", 1), "pcie-root-port,id=spare0,chassis=1,addr=1c.0,"
+			    "multifunction=on");
+	/* eight functions make a slot */
+	assert_string_equal(option(argv, "-device", 9), "pcie-root-port,id=spare8,chassis=9,addr=1b.0,"
+			    "multifunction=on");
 	vm_argv_free(argv);
 }
 
@@ -188,6 +210,8 @@ static void refuses_names_that_are_no_file_names(void **state)
 static void names_the_field_at_fault(void **state)
 {
 	struct vm_disk d = one_disk;
+	struct vm_disk twice[] = { { .name = "web", .socket = "/run/d.sock", .queues = 1 },
+				   { .name = "web", .socket = "/run/e.sock", .queues = 1 } };
 	static const unsigned cores[] = { 0, 1 };
 	struct vm_config cfg = plain();
 
@@ -215,6 +239,16 @@ static void names_the_field_at_fault(void **state)
 	cfg = plain();
 	cfg.ndisks = 0;
 	refused(&cfg, "kernel");
+	cfg = plain();
+	cfg.spare = VM_SPARE_MAX + 1;
+	refused(&cfg, "spare");
+	cfg = plain();
+	cfg.max_memory_b = 512 * MIB;
+	refused(&cfg, "max_memory");
+	cfg = plain();
+	cfg.disks = twice;
+	cfg.ndisks = 2;
+	refused(&cfg, "disk");
 	cfg = plain();
 	cfg.disks = &d;
 	d.queues = 0;
@@ -250,6 +284,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(boots_from_the_disk_unless_told_otherwise),
+		cmocka_unit_test(has_room_for_disks_and_memory_that_come_later),
 		cmocka_unit_test(passes_kernel_initrd_and_polled_queues),
 		cmocka_unit_test(offers_packed_rings_and_hugepages_when_asked),
 		cmocka_unit_test(doubles_commas_in_paths),

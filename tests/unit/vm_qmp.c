@@ -110,6 +110,25 @@ static void skips_events_and_returns_the_answer(void **state)
 	qmp_close(q);
 }
 
+static void waits_for_an_event(void **state)
+{
+	struct script s = { .parts = { GREETING, DONE, "{\"return\": {}}\r\n"
+				       "{\"event\": \"DEVICE_DELETED\", \"data\": {}}\r\n" },
+			    .mute = true };
+	json_t *event = NULL;
+	struct qmp *q = NULL;
+
+	start(&s);
+	assert_int_equal(qmp_open(s.path, PLENTY_MS, &q), 0);
+	assert_int_equal(qmp_call(q, "device_del", NULL, NULL), 0);
+	assert_int_equal(qmp_event(q, PLENTY_MS, &event), 0);
+	assert_string_equal(json_string_value(json_object_get(event, "event")), "DEVICE_DELETED");
+	json_decref(event);
+	assert_int_equal(qmp_event(q, 1, &event), -ETIMEDOUT);
+	qmp_close(q);
+	finish(&s);
+}
+
 static void tells_why_qemu_refused(void **state)
 {
 	struct script s = { .parts = { GREETING, DONE, "{\"error\": {\"class\": \"GenericError\", "
@@ -153,6 +172,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(greets_and_leaves_negotiation),
 		cmocka_unit_test(skips_events_and_returns_the_answer),
+		cmocka_unit_test(waits_for_an_event),
 		cmocka_unit_test(tells_why_qemu_refused),
 		cmocka_unit_test(refuses_a_server_that_is_no_qemu),
 		cmocka_unit_test(gives_up_on_a_silent_server),

@@ -234,6 +234,32 @@ static void keeps_a_resize_pending_until_it_is_confirmed(void **state)
 	fake_close(g);
 }
 
+/* Two changes, one answer: the second size may not be known yet. */
+static void keeps_a_resize_pending_until_the_last_is_confirmed(void **state)
+{
+	struct fake *g = wire_ready();
+	int sock = backend_channel(g);
+
+	message_config_changed(g->s);
+	message_config_changed(g->s);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(g->s->resize_pending);
+		assert_int_equal(vu_send(sock, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG,
+					 VHOST_USER_REPLY, &(uint64_t){ 0 }, 8, NULL, 0), 0);
+		message_backend_reply(g->s);
+	}
+	assert_false(g->s->resize_pending);
+	/* one that is announced and not yet sent */
+	message_config_changed(g->s);
+	g->front.todo = FRONT_SIZE;
+	assert_int_equal(vu_send(sock, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG, VHOST_USER_REPLY,
+				 &(uint64_t){ 0 }, 8, NULL, 0), 0);
+	message_backend_reply(g->s);
+	assert_true(g->s->resize_pending);
+	fd_close(sock);
+	fake_close(g);
+}
+
 /* A front end that reads nothing must not stop us. */
 static void does_not_wait_for_a_full_channel(void **state)
 {
@@ -272,6 +298,7 @@ int main(void)
 		cmocka_unit_test(lets_the_guest_write_nothing_else),
 		cmocka_unit_test(tells_the_guest_of_a_new_size),
 		cmocka_unit_test(keeps_a_resize_pending_until_it_is_confirmed),
+		cmocka_unit_test(keeps_a_resize_pending_until_the_last_is_confirmed),
 		cmocka_unit_test(does_not_wait_for_a_full_channel),
 		cmocka_unit_test(refuses_a_channel_without_descriptor),
 	};
