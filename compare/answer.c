@@ -227,19 +227,31 @@ char *report_fast12(const struct compare_report *r)
 	return text_close(&t);
 }
 
-/* Rounds of a figure that lie further apart than they may. */
+/* Figures whose rounds lie further apart than they may. */
 static void say_spread(const struct compare_report *r, FILE *f)
 {
+	const struct compare_row *worst = NULL;
+	unsigned wide = 0, all = 0, load = 0;
+	double most = 0;
+
 	for (unsigned i = 0; i < r->nrow; i++) {
 		for (unsigned l = 0; l < r->nload && r->row[i].timed; l++) {
 			struct figure iops = figure_of(&r->row[i].cell[l], FIELD(iops));
+			double spread = figure_spread(&iops);
 
-			if (figure_spread(&iops) > WIDE)
-				fprintf(f, "%s, %s: the rounds lie %.0f %% around their median.\n",
-					r->row[i].path->title, r->load[l]->title,
-					100 * figure_spread(&iops));
+			all += iops.n > 0;
+			wide += spread > WIDE;
+			if (spread <= most)
+				continue;
+			most = spread;
+			worst = &r->row[i];
+			load = l;
 		}
 	}
+	if (wide)
+		fprintf(f, "Of %u IOPS figures %u have rounds more than %.0f %% around their median; "
+			"the widest: %s, %s.\n", all, wide, 100 * WIDE, worst->path->title,
+			r->load[load]->title);
 }
 
 char *report_warnings(const struct compare_report *r)

@@ -34,7 +34,7 @@ struct compare_path {
 	bool instead;	   /* ... and this when guests only run under emulation */
 	bool placed;	   /* in the machine with pinned cores, huge pages, locked memory, cpu-pm */
 	bool guest_polls;  /* for completions; otherwise it sleeps until an interrupt */
-	bool never_kicks;  /* counts on a device that polls, if that works */
+	bool kicks_late;   /* only when nothing comes back: counts on a device that polls */
 	const char *poll;  /* Postern: how the disk is polled */
 	const char *device; /* QEMU: of its disks, which */
 };

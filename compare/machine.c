@@ -18,8 +18,6 @@
 #define ANSWER_NS (30 * NS_PER_S)
 #define QMP_MS 5000
 #define EXTRA_MAX 40
-#define STUCK_MAX 2
-#define LEAD_REQUESTS 500 /* until an iothread polls without end it takes some tens */
 
 /* Slots on q35's root bus, which tell the guest's disks apart. */
 enum { SLOT_POSTERN = 0x10, SLOT_QSD, SLOT_DEFAULT, SLOT_IOTHREAD, SLOT_POLL };
@@ -327,21 +325,20 @@ static double exits(struct machine *m)
 }
 
 static void write_command(const struct machine *m, const struct compare_path *path,
-			  const struct client_load *load, bool kick, char *buf, size_t size)
+			  const struct client_load *load, char *buf, size_t size)
 {
 	static const char *const verify[] = { "off", "written", "all" };
 
 	snprintf(buf, size, "run disk=%d kick=%s wait=%s read=%u sequential=%s bs=%u depth=%u ms=%llu "
-		 "warm_ms=%llu requests=%llu iops=%.0f range=%llu verify=%s seed=%llu hist=%s patience_ms=%u",
-		 machine_disk(m, path), kick ? "auto" : "never", path->guest_polls ? "poll" : "irq", load->read_pct,
+		 "warm_ms=%llu requests=%llu iops=%.0f range=%llu verify=%s seed=%llu hist=%s",
+		 machine_disk(m, path), path->kicks_late ? "late" : "auto", path->guest_polls ? "poll" : "irq", load->read_pct,
 		 load->sequential ? "on" : "off", load->bs_b, load->depth,
 		 (unsigned long long)(load->run_ns / NS_PER_MS),
 		 (unsigned long long)(load->warm_ns / NS_PER_MS),
 		 (unsigned long long)load->max_requests,
 		 load->pace_ns ? 1e9 / (double)load->pace_ns : 0.0,
 		 (unsigned long long)load->range_b, verify[load->verify],
-		 (unsigned long long)load->seed, load->run_ns ? "on" : "off",
-		 kick ? 10000u : 2000u);
+		 (unsigned long long)load->seed, load->run_ns ? "on" : "off");
 }
 
 /* What all who take part have used until now, of all CPUs, in ns; and when. */
@@ -354,16 +351,15 @@ static struct used used_now(const struct machine *m, const struct host_pids *oth
 	return (struct used){ host_cpu_ns(&m->qemu) + host_cpu_ns(others), clock_ns() };
 }
 
-static int run_once(struct machine *m, const struct compare_path *path,
-		    const struct client_load *load, bool kick, const struct host_pids *others,
-		    struct compare_sample *ret, char *why)
+int machine_run(struct machine *m, const struct compare_path *path, const struct client_load *load,
+		const struct host_pids *others, struct compare_sample *ret, char *why)
 {
 	double before = exits(m), share = 1, after;
 	uint64_t start_ns = clock_ns();
 	char command[256], *line;
 	struct used begin, end;
 
-	write_command(m, path, load, kick, command, sizeof(command));
+	write_command(m, path, load, command, sizeof(command));
 	int rc = say(m, command);
 
 	if (rc)
@@ -392,25 +388,4 @@ static int run_once(struct machine *m, const struct compare_path *path,
 		ret->cpu_ns = (double)(end.cpu_ns - begin.cpu_ns) * 1e9 /
 			      (double)(end.at_ns - begin.at_ns) / ret->iops;
 	return 0;
-}
-
-int machine_run(struct machine *m, const struct compare_path *path, const struct client_load *load,
-		const struct host_pids *others, struct compare_sample *ret, char *why)
-{
-	struct client_load lead = *load;
-	int rc;
-
-	if (!path->never_kicks || m->stuck >= STUCK_MAX)
-		return run_once(m, path, load, true, others, ret, why);
-	lead.run_ns = lead.warm_ns = 0;
-	lead.max_requests = LEAD_REQUESTS;
-	rc = run_once(m, path, &lead, true, others, ret, why);
-	if (rc)
-		return rc;
-	rc = run_once(m, path, load, false, others, ret, why);
-	if (rc != -EREMOTEIO)
-		return rc;
-	m->stuck++;
-	*why = '\0';
-	return run_once(m, path, load, true, others, ret, why);
 }

@@ -28,7 +28,6 @@ struct machine {
 	int line; /* of the guest's serial port */
 	bool kvm, placed;
 	int pci[16]; /* slot of each of the guest's disks, in its order; 0: none */
-	unsigned stuck; /* loads that a device did not poll for, see machine_run() */
 	char name[16], state_dir[64];
 	char why_slow[MACHINE_WHY]; /* emulation: why */
 	size_t have_b;
@@ -41,8 +40,7 @@ struct machine *machine_start(struct host *h, const struct machine_conf *conf, c
 void machine_free(struct machine *m);
 
 /* Runs @load on the disk that @path uses; @others: processes that take part beside QEMU, whose time
- * is counted. On a path that never kicks, a load that kicks goes before it, so that the device has begun
- * to poll; when that does not help twice, later loads kick if the device asks for it. Return: 0; -EREMOTEIO (the guest refused or got stuck, @why says how); -ETIMEDOUT;
+ * is counted. Return: 0; -EREMOTEIO (the guest refused or got stuck, @why says how); -ETIMEDOUT;
  * -EPIPE. */
 int machine_run(struct machine *m, const struct compare_path *path, const struct client_load *load,
 		const struct host_pids *others, struct compare_sample *ret, char *why);

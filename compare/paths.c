@@ -21,7 +21,7 @@ const struct compare_path compare_paths[] = {
 	{ .id = "qemu-iothread", .title = "QEMU virtio-blk, iothread", .keeps = QEMU_KEEPS,
 	  .kind = COMPARE_QEMU, .standard = true, .device = "iothread" },
 	{ .id = "qemu-poll", .title = "QEMU virtio-blk, polled both ways", .keeps = QEMU_KEEPS,
-	  .kind = COMPARE_QEMU, .standard = true, .guest_polls = true, .never_kicks = true,
+	  .kind = COMPARE_QEMU, .standard = true, .guest_polls = true, .kicks_late = true,
 	  .device = "poll" },
 	{ .id = "qsd", .title = "qemu-storage-daemon", .keeps = QSD_KEEPS,
 	  .kind = COMPARE_QSD, .standard = true },

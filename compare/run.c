@@ -13,6 +13,8 @@
 #include "vm/vm.h"
 
 #define WARM_NS (50 * NS_PER_MS)
+#define AROUND_NS (20 * NS_PER_MS) /* to set a disk up for a load, and reset it */
+#define START_S 5
 #define TCG_REQUESTS 500
 #define PROBE_DEPTH 32
 #define PROBE_MIN_NS (50 * NS_PER_MS)
@@ -105,10 +107,11 @@ unsigned compare_estimate_s(const struct compare_conf *conf)
 	choose_loads(conf, &r);
 	if (choose_paths(conf, &r, &ignored))
 		return 0;
-	uint64_t one_ns = r.nload * (conf->run_ns + WARM_NS) + conf->run_ns + WARM_NS +
-			  (COMPARE_PROBES_MAX - 1) * (probe_ns(conf) + WARM_NS);
+	uint64_t around_ns = WARM_NS + AROUND_NS;
+	uint64_t one_ns = (r.nload + 1) * (conf->run_ns + around_ns) +
+			  (COMPARE_PROBES_MAX - 1) * (probe_ns(conf) + around_ns);
 
-	return (unsigned)(r.nrow * conf->rounds * one_ns / NS_PER_S) + 8;
+	return (unsigned)(r.nrow * conf->rounds * one_ns / NS_PER_S) + START_S;
 }
 
 static struct client_load load_of(const struct run *run, const struct compare_load *l, bool timed)

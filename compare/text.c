@@ -32,7 +32,8 @@ static void times_cells(const struct compare_report *r, const struct compare_row
 		added = figure_added(c, &bare->cell[l], FIELD(p50_ns));
 	}
 	cell(out, 7, &iops, format_iops(iops.value, buf));
-	snprintf(buf, sizeof(buf), "+-%.0f%%", 100 * figure_spread(&iops));
+	snprintf(buf, sizeof(buf), figure_spread(&iops) < 9.99 ? "+-%.0f%%" : ">999%%",
+		 100 * figure_spread(&iops));
 	cell(out, 5, &iops, iops.n > 1 ? buf : "");
 	snprintf(buf, sizeof(buf), "%.*f %%", of_bare.value < 0.1, 100 * of_bare.value);
 	cell(out, 6, &of_bare, buf);
