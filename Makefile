@@ -6,6 +6,7 @@ help:
 	@echo 'make check   every test; the last line counts them'
 	@echo 'make bench   measure; writes docs/benchmarks.md and bench.json'
 	@echo 'make bench-recovery  how long guests wait when the worker dies; writes docs/recovery-benchmarks.md'
+	@echo 'make compare  every path to storage, measured from a guest; into docs/benchmarks.md'
 	@echo 'make soak    the fuzzers and the guest tests for hours'
 	@echo 'make fuzz    the fuzzers for minutes'
 	@echo 'make mutate  break each rule in turn; a test has to notice'
@@ -28,6 +29,10 @@ bench-recovery:
 	@setup/install run check bench
 	@tests/recovery/bench
 
+compare:
+	@setup/install run bench
+	@tests/bench/compare
+
 soak:
 	@setup/install run check
 	@tests/soak
@@ -47,4 +52,4 @@ coverage:
 clean:
 	rm -rf build build-*
 
-.PHONY: help run check bench bench-recovery soak fuzz mutate coverage clean
+.PHONY: help run check bench bench-recovery compare soak fuzz mutate coverage clean

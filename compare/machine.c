@@ -189,6 +189,26 @@ static int next_line(struct machine *m, uint64_t deadline_ns, char **ret_line)
 	}
 }
 
+/* Takes lines until one whose @key is @value: what was asked before may be answered late. As
+ * next_line(). */
+static int await(struct machine *m, const char *key, const char *value, uint64_t deadline_ns,
+		 char **ret_line)
+{
+	for (;;) {
+		int rc = next_line(m, deadline_ns, ret_line);
+
+		if (rc)
+			return rc;
+		json_t *o = json_loads(*ret_line, 0, NULL);
+		const char *have = ctl_str(o, key);
+		bool mine = have && !strcmp(have, value);
+
+		json_decref(o);
+		if (mine)
+			return 0;
+	}
+}
+
 static int say(struct machine *m, const char *text)
 {
 	int rc = fd_send(m->line, text, strlen(text), NULL, 0);
@@ -210,7 +230,7 @@ static int await_ready(struct machine *m)
 		int rc = say(m, "list");
 
 		if (!rc)
-			rc = next_line(m, clock_ns() + NS_PER_S, &line);
+			rc = await(m, "event", "ready", clock_ns() + NS_PER_S, &line);
 		if (!rc && machine_read_ready(line, m->pci, ARRAY_SIZE(m->pci)) >= 0)
 			break;
 		if (rc && rc != -ETIMEDOUT)
@@ -218,9 +238,6 @@ static int await_ready(struct machine *m)
 	}
 	if (clock_ns() >= deadline_ns)
 		return -ETIMEDOUT;
-	/* answers to questions that were asked before it listened */
-	while (!next_line(m, clock_ns() + 200 * NS_PER_MS, &line))
-		;
 	if (!m->kvm)
 		return 0;
 	char command[64];
@@ -229,7 +246,7 @@ static int await_ready(struct machine *m)
 		 (unsigned long long)(clock_ticks_per_s() / 1000));
 	int rc = say(m, command);
 
-	return rc ? rc : next_line(m, clock_ns() + ANSWER_NS, &line);
+	return rc ? rc : await(m, "event", "set", clock_ns() + ANSWER_NS, &line);
 }
 
 static void close_line(struct machine *m)
@@ -329,9 +346,9 @@ static void write_command(const struct machine *m, const struct compare_path *pa
 {
 	static const char *const verify[] = { "off", "written", "all" };
 
-	snprintf(buf, size, "run disk=%d kick=%s wait=%s read=%u sequential=%s bs=%u depth=%u ms=%llu "
+	snprintf(buf, size, "run id=%u disk=%d kick=%s wait=%s read=%u sequential=%s bs=%u depth=%u ms=%llu "
 		 "warm_ms=%llu requests=%llu iops=%.0f range=%llu verify=%s seed=%llu hist=%s",
-		 machine_disk(m, path), path->kicks_late ? "late" : "auto", path->guest_polls ? "poll" : "irq", load->read_pct,
+		 m->asked, machine_disk(m, path), path->kicks_late ? "late" : "auto", path->guest_polls ? "poll" : "irq", load->read_pct,
 		 load->sequential ? "on" : "off", load->bs_b, load->depth,
 		 (unsigned long long)(load->run_ns / NS_PER_MS),
 		 (unsigned long long)(load->warm_ns / NS_PER_MS),
@@ -356,22 +373,23 @@ int machine_run(struct machine *m, const struct compare_path *path, const struct
 {
 	double before = exits(m), share = 1, after;
 	uint64_t start_ns = clock_ns();
-	char command[256], *line;
+	char command[256], id[16], *line;
 	struct used begin, end;
 
+	snprintf(id, sizeof(id), "%u", ++m->asked);
 	write_command(m, path, load, command, sizeof(command));
 	int rc = say(m, command);
 
 	if (rc)
 		return rc;
 	/* Processor time is taken in the middle of the load: setting up a disk costs, too. */
-	rc = next_line(m, start_ns + load->warm_ns + load->run_ns * 3 / 10, &line);
+	rc = await(m, "id", id, start_ns + load->warm_ns + load->run_ns * 3 / 10, &line);
 	begin = used_now(m, others);
 	if (rc == -ETIMEDOUT)
-		rc = next_line(m, start_ns + load->warm_ns + load->run_ns * 9 / 10, &line);
+		rc = await(m, "id", id, start_ns + load->warm_ns + load->run_ns * 9 / 10, &line);
 	end = used_now(m, others);
 	if (rc == -ETIMEDOUT)
-		rc = next_line(m, start_ns + load->warm_ns + load->run_ns + ANSWER_NS, &line);
+		rc = await(m, "id", id, start_ns + load->warm_ns + load->run_ns + ANSWER_NS, &line);
 	if (rc) {
 		snprintf(why, MACHINE_WHY, "the measuring guest does not answer: %s", strerror(-rc));
 		return rc;

@@ -30,6 +30,7 @@ struct machine {
 	int pci[16]; /* slot of each of the guest's disks, in its order; 0: none */
 	char name[16], state_dir[64];
 	char why_slow[MACHINE_WHY]; /* emulation: why */
+	unsigned asked; /* loads so far; the id of the last one */
 	size_t have_b;
 	char in[64 * 1024];
 };

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # What the guest of `make run` does: a file system on the first half of the disk, random loads on
-# the other. The host reads the reports. $POLL, $TIMED and $SEED come from the line before this.
+# the other. The host reads the reports. $POLL and $SEED come from the line before this.
 
 disk=/dev/vda
 area="--filename=$disk --offset=512m --size=16m --bs=4k"
@@ -19,15 +19,6 @@ verified_load() { # LABEL FIO-ARGUMENTS...
 # shellcheck disable=SC2086
 counted_load() {
 	count "$1" $area --rw=randrw --rwmixread=70 --iodepth=1 --number_ios=1000 $2
-}
-
-# shellcheck disable=SC2086
-timed_loads() {
-	mix="--rw=randrw --rwmixread=70 --time_based --runtime=4"
-	load "$1-qd1" $area $mix --iodepth=1 $2
-	meet "$1-qd32-begin"
-	load "$1-qd32" $area $mix --iodepth=32 $2
-	meet "$1-qd32-end"
 }
 
 wait_disk vda
@@ -58,10 +49,6 @@ counted_load interrupts "$ordinary"
 if [ -n "$POLL" ]; then
 	verified_load polling "$polled"
 	counted_load polling "$polled"
-fi
-if [ -n "$TIMED" ]; then
-	timed_loads interrupts "$ordinary"
-	[ -z "$POLL" ] || timed_loads polling "$polled"
 fi
 
 # the host reads the same range of its file

@@ -308,26 +308,9 @@ class Guest:
 			self.lab.guests.remove(self)
 
 
-def fio_result(text):
-	"""Of fio's JSON, what the tables show: ios, iops and latencies in ns, reads and writes together."""
+def fio_ios(text):
+	"""How many requests a job did, by fio's JSON."""
 	job = json.loads(text)["jobs"][0]
 	if job["error"]:
 		raise LabError(f"fio: error {job['error']}")
-	both = [job[way] for way in ("read", "write") if job[way]["total_ios"]]
-	most = max(both, key=lambda way: way["total_ios"])
-	quantile = most["clat_ns"].get("percentile", {})
-	return {"ios": sum(way["total_ios"] for way in both), "iops": sum(way["iops"] for way in both),
-	        "p50_ns": quantile.get("50.000000"), "p99_ns": quantile.get("99.000000")}
-
-
-def cpu_s(pids):
-	"""Processor seconds that these processes have used so far."""
-	ticks = 0
-	for pid in pids:
-		try:
-			with open(f"/proc/{pid}/stat") as stat_file:
-				fields = stat_file.read().rpartition(")")[2].split()
-		except FileNotFoundError:
-			continue
-		ticks += int(fields[11]) + int(fields[12])
-	return ticks / os.sysconf("SC_CLK_TCK")
+	return job["read"]["total_ios"] + job["write"]["total_ios"]

@@ -159,6 +159,25 @@ def tails(cells):
 	return text + ("; not in: " + ", ".join(higher) + "." if higher else ".")
 
 
+COMPARED = "\n## Every path, from a guest\n\n"
+
+
+def compared(path):
+	"""The section of `make compare` in the page at @path, which `make bench` leaves as it is."""
+	if not os.path.exists(path):
+		return ""
+	with open(path) as f:
+		return "".join(f.read().partition(COMPARED)[1:])
+
+
+def replace_compared(path, text):
+	"""Puts @text in place of that section, the last one of the page."""
+	with open(path) as f:
+		page = f.read().partition(COMPARED)[0]
+	with open(path, "w") as f:
+		f.write(page + COMPARED + text)
+
+
 def write_markdown(path, facts, rows, cells, notes):
 	text = """<!-- Written by `make bench` (tests/bench/run); reasons come from tests/bench/notes.md. -->
 # Benchmarks
@@ -204,5 +223,6 @@ with either target. Kicks a request: Postern / qemu-storage-daemon; packed rings
 """
 	facts = dict(facts, bounds=bounds_table(rows), tails=tails(cells), reasons=reasons(rows, notes),
 		full=cells_table(cells, False), paced=cells_table(cells, True))
+	kept = compared(path)
 	with open(path, "w") as f:
-		f.write(text % facts)
+		f.write(text % facts + kept)

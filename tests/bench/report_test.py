@@ -97,6 +97,18 @@ class Report(unittest.TestCase):
 		self.assertIn("### start_ms\n\nNo reason found yet.", text)
 		self.assertIn("### rss_mib\n\nBecause.", text)
 
+	def test_keeps_what_make_compare_has_written(self):
+		with tempfile.TemporaryDirectory() as place:
+			path = os.path.join(place, "page.md")
+			self.assertEqual(report.compared(path), "")
+			with open(path, "w") as f:
+				f.write("# Page\n")
+			for text in ("first\n", "second\n"):
+				report.replace_compared(path, text)
+			with open(path) as f:
+				self.assertEqual(f.read(), "# Page\n" + report.COMPARED + "second\n")
+			self.assertEqual(report.compared(path), report.COMPARED + "second\n")
+
 	def test_writes_rows_with_the_agreed_fields(self):
 		with tempfile.NamedTemporaryFile("r", suffix=".json") as f:
 			report.write_json(f.name, [self.row("start_ms", 12.34567), report.row("rss_mib")])

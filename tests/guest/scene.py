@@ -14,7 +14,7 @@ import traceback
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "vm"))
 import lab as lab_room
-from lab import LabError, POSTERN, fio_result
+from lab import LabError, POSTERN, fio_ios
 
 MIB = 1 << 20
 
@@ -53,7 +53,7 @@ def count(guest, label, arguments):
 	"""(requests, kicks, interrupts) of a fio load in a guest at `serve`."""
 	said = guest.sh(f"count {label} {arguments}")
 	kicks, interrupts = re.search(r"@@ count \S+ (\d+) (\d+)", said).groups()
-	ios = fio_result(re.search(r"@@ fio \S+ (.*)", said)[1])["ios"]
+	ios = fio_ios(re.search(r"@@ fio \S+ (.*)", said)[1])
 	return ios, int(kicks), int(interrupts)
 
 
