@@ -175,9 +175,9 @@ static int start_helper(struct pool *p, bool founds)
 	struct pool_helper *h = p->helper;
 	pthread_attr_t attr;
 
-	while (h < p->helper + POOL_MAX && h->state == HELPER_WORKS)
+	while (h < p->helper + POOL_SLOTS && h->state == HELPER_WORKS)
 		h++;
-	if (h == p->helper + POOL_MAX)
+	if (h == p->helper + POOL_SLOTS || p->helpers == POOL_MAX)
 		return -EAGAIN;
 	if (h->state == HELPER_HAS_LEFT)
 		pthread_join(h->thread, NULL);
@@ -185,8 +185,10 @@ static int start_helper(struct pool *p, bool founds)
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK_B);
 	int err = pthread_create(&h->thread, &attr, help, h);
-	if (!err)
+	if (!err) {
 		h->state = HELPER_WORKS;
+		p->helpers++;
+	}
 	pthread_attr_destroy(&attr);
 	return -err;
 }
@@ -252,7 +254,7 @@ void pool_close(struct pool *p)
 	pthread_mutex_unlock(&p->lock);
 	/* no helper is started once stopping is set; each passes the wake-up on */
 	sem_post(&p->work);
-	for (unsigned i = 0; i < POOL_MAX; i++)
+	for (unsigned i = 0; i < POOL_SLOTS; i++)
 		if (p->helper[i].state != HELPER_NONE)
 			pthread_join(p->helper[i].thread, NULL);
 	pthread_mutex_destroy(&p->lock);
@@ -267,13 +269,14 @@ int pool_done_open(struct pool *p, struct pool_done *d)
 		return -errno;
 	pthread_mutex_lock(&p->lock);
 	list_add_tail(&p->lanes, &d->link);
-	unsigned idle = p->idle;
+	unsigned idle = p->idle, helpers = p->helpers;
 	p->crew++;
-	p->idle = 0;
+	p->idle = p->helpers = 0;
 	int err = start_helper(p, true);
 	if (err) { /* those there are go on */
 		p->crew--;
 		p->idle = idle;
+		p->helpers = helpers;
 	}
 	pthread_mutex_unlock(&p->lock);
 	if (!err) {

@@ -26,7 +26,8 @@
 
 #include "core/req.h"
 
-#define POOL_MAX 16
+#define POOL_MAX 16 /* helpers of a crew */
+#define POOL_SLOTS (2 * POOL_MAX) /* a crew's, and those of former ones that have not left yet */
 
 enum pool_class { POOL_FLUSH, POOL_TRANSFER, POOL_TRIM, POOL_CLASSES };
 
@@ -51,9 +52,9 @@ struct pool {
 	bool busy[POOL_CLASSES]; /* of flushes and trims: one is running */
 	bool stopping;
 	unsigned crew; /* of now */
-	unsigned idle; /* of this crew */
+	unsigned idle, helpers; /* of this crew */
 	struct list lanes; /* pool_done.link */
-	struct pool_helper helper[POOL_MAX];
+	struct pool_helper helper[POOL_SLOTS];
 };
 
 /* The way back to one lane. */

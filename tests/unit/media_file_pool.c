@@ -161,6 +161,36 @@ static void serves_whatever_lanes_come_and_go(void **state)
 	scene_close(&s);
 }
 
+static void opens_a_lane_while_every_helper_is_stuck(void **state)
+{
+	struct req stuck[POOL_MAX], r = { .op = REQ_READ };
+	struct pool_done first, second;
+	struct scene s;
+
+	scene_open(&s);
+	assert_int_equal(pool_done_open(&s.pool, &first), 0);
+	for (unsigned i = 0; i < POOL_MAX; i++) {
+		stuck[i] = (struct req){ .op = REQ_READ };
+		pool_push(&s.pool, &first, &stuck[i]);
+		sem_wait(&s.begun);
+	}
+	assert_int_equal(pool_done_open(&s.pool, &second), 0);
+	pool_push(&s.pool, &second, &r);
+	sem_wait(&s.begun);
+	for (unsigned i = 0; i < POOL_MAX + 1; i++)
+		sem_post(&s.go_on);
+	await(&second);
+	for (unsigned back = 0; back < POOL_MAX;) {
+		if (pool_arm(&first))
+			assert_true(is_readable(first.event_fd));
+		for (struct list *n = pool_take_done(&first); n; n = n->next)
+			back++;
+	}
+	pool_done_close(&s.pool, &second);
+	pool_done_close(&s.pool, &first);
+	scene_close(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -168,6 +198,7 @@ int main(void)
 		cmocka_unit_test(the_helper_of_a_stuck_one_holds_none_either),
 		cmocka_unit_test(wakes_a_lane_that_opened_while_a_helper_was_stuck),
 		cmocka_unit_test(serves_whatever_lanes_come_and_go),
+		cmocka_unit_test(opens_a_lane_while_every_helper_is_stuck),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
