@@ -142,7 +142,7 @@ def upgrades(stage, scene, times, disks, **options):
 	for _ in range(times):
 		stage.witness.ask("touch")
 		stage.pause()
-		stage.witness.start("watch", stage.target.worker())
+		stage.witness.ask("watch", stage.target.worker())
 		stage.target.do("upgrade")
 		scene.add(stage.witness.answer())
 	stage.witness.finish()
@@ -154,7 +154,7 @@ def the_keeper_goes_too(stage, scene, times, medium, **options):
 	for _ in range(times):
 		stage.witness.ask("touch")
 		stage.pause()
-		stage.witness.start("watch", stage.target.worker())
+		stage.witness.ask("watch", stage.target.worker())
 		stage.target.stop(signal.SIGKILL)
 		stage.target.start(*stage.argv)
 		scene.add(stage.witness.answer())

@@ -8,7 +8,7 @@
  *   close NAME       when all that is in flight has come back
  *   touch            the back end writes to all of the extra memory (mem=) of every disk
  *   kill PID         SIGKILL; answers when PID has ended and all that was in flight then is back
- *   watch PID        the same for a process that somebody else ends
+ *   watch PID        the same for a process that somebody else ends, when it has said that it watches
  *   status           what was seen until now
  *   quit             closes all
  *
@@ -155,6 +155,8 @@ static void command_watch(struct witness *w, char **args, bool and_kill)
 		w->disk[i]->gap_ns = w->disk[i]->late_ns = 0;
 	if (and_kill)
 		kill((pid_t)pid, SIGKILL);
+	else
+		answer_ok();
 }
 
 static void command_touch(struct witness *w)
