@@ -28,6 +28,14 @@ ROWS = {
 		"% of a core", 0.5, "max", None),
 	"wake_extra_us": ("first request after idle, longer than one while busy by", "us", 60, "max", None),
 	"start_ms": ("exec to accepting socket", "ms", 20, "max", None),
+	"fn_process_added_qd1_us": ("storage function in a process, does nothing, depth 1: 4 KiB reads take longer by",
+		"us", 1.5, "max", None),
+	"fn_process_qd32_miops": ("the same, depth 32, one poller and one process, with data", "M IOPS", 1.2,
+		"min", None),
+	"fn_observe_qd32_miops": ("the same, observing without data", "M IOPS", 5, "min", None),
+	"fn_replace_pause_us": ("a function replaced under load: the disk pauses for", "us", 1000, "max", None),
+	"fn_idle_core_pct": ("a function at rest after I/O: CPU of posternd and program", "% of a core", 0.5,
+		"max", None),
 	"rss_mib": ("resident with one disk, both processes", "MiB", 10, "max", None),
 }
 

@@ -17,6 +17,7 @@ int tool_idle(char **args); /* many connected disks that have done I/O and then 
 int tool_step(char **args); /* instructions a request, by stepping a thread of the target */
 int tool_wake(char **args); /* from a kick to a thread that slept */
 int tool_noisy(char **args); /* a quiet disk's latency beside a noisy one */
+int tool_function(char **args); /* what a storage function costs */
 int tool_start(char **args); /* from exec to an accepting socket */
 
 /* Pins the calling thread to @cpu, or ends the program. */

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `function`: what a storage function that does nothing costs, without a front. This thread is client
+ * and poller in one: it submits to a disk's lane, null medium, and turns the poller by hand.
+ *   cpu= depth= ms= bs= write=0|1 mode=none|transform|observe peer=CPU
+ * mode=none: no function, for comparison. With peer= the program is a process on that CPU; without, it
+ * is turned by hand as well, so that each side's own time can be told, without the other's; and with
+ * batches=N its instructions, counted by stepping through N turns that each find work.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <postern/function.h>
+
+#include "base/hist.h"
+#include "core/lane.h"
+#include "function/remote/program.h"
+#include "media/null/null.h"
+#include "tests/bench/tool.h"
+
+#define DEPTH_MAX 128u
+#define DISK_B GIB
+#define WARM_NS (100 * NS_PER_MS)
+
+struct rig {
+	struct poller *poller;
+	struct lane lane;
+	struct media *media;
+	struct media_lane *media_lane;
+	struct function *function;
+	struct program *program;
+	struct channel *channel;
+	struct pfn *pfn; /* turned by hand; NULL: elsewhere, or none */
+	pid_t child;
+	struct req_owner owner;
+	struct req *back[DEPTH_MAX];
+	unsigned nback, bs_b;
+	enum req_op op;
+	uint64_t done, next_b, seen_ticks;
+	uint8_t *data;
+	struct hist latency;
+	uint64_t poller_ticks, program_ticks;
+	volatile unsigned *side; /* shared with who counts: whose turn it is */
+};
+
+enum side { SIDE_NONE, SIDE_POLLER, SIDE_PROGRAM, SIDES };
+
+static struct rig rig;
+
+static void complete(struct req *const *reqs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		hist_add(&rig.latency, clock_ticks() - reqs[i]->taken_ticks, 1);
+		rig.back[rig.nback++] = reqs[i];
+	}
+	rig.done += n;
+}
+
+static void requests(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		pfn_pass(reqs[i]);
+}
+
+static struct pfn_conf conf_of(bool observes)
+{
+	const uint32_t rw = PFN_SET(PFN_READ) | PFN_SET(PFN_WRITE);
+
+	return (struct pfn_conf){ .abi = PFN_ABI, .size = sizeof(struct pfn_conf), .name = "nothing",
+				  .version = "1", .requests = requests,
+				  .down = observes ? rw : PFN_SET(PFN_WRITE),
+				  .up = observes ? 0 : PFN_SET(PFN_READ),
+				  .with_data = observes ? 0 : rw };
+}
+
+static pid_t start_child(int sock, bool observes, unsigned cpu)
+{
+	pid_t pid = fork();
+	struct pfn_conf conf = conf_of(observes);
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	dup2(sock, FN_SOCKET);
+	pin_thread(cpu);
+	_exit(pfn_main(&conf));
+}
+
+static void start_here(int sock, bool observes)
+{
+	static struct pfn_conf conf;
+
+	conf = conf_of(observes);
+	dup2(sock, FN_SOCKET);
+	if (pfn_open(&conf, &rig.pfn))
+		die("open the library", EINVAL);
+}
+
+/* Lets a program that is turned by hand read and answer what it is told. */
+static void talk(void)
+{
+	for (unsigned i = 0; rig.pfn && i < 5000; i++)
+		pfn_turn(rig.pfn);
+}
+
+static void start_program(bool observes, int peer)
+{
+	struct host_process process = { .pidfd = -1 };
+	char why[HOST_WHY_MAX];
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair))
+		die("make a socket", errno);
+	process.sock = dup(pair[0]);
+	if (peer >= 0)
+		rig.child = start_child(pair[1], observes, (unsigned)peer);
+	else
+		start_here(pair[1], observes);
+	rig.program = program_new(&process, NULL);
+	talk();
+	if (program_await_ready(rig.program, clock_ns() + 5 * NS_PER_S, why))
+		die(why, EPROTO);
+}
+
+static void open_lane(bool with_function, bool observes)
+{
+	struct remote_conf conf = { .mode = observes ? FN_OBSERVE : FN_TRANSFORM };
+	char why[HOST_WHY_MAX];
+	int err = poller_open("bench", &rig.poller);
+
+	if (!err)
+		err = null_open(false, &rig.media);
+	if (!err)
+		err = rig.media->ops->lane_open(rig.media, rig.poller, &rig.media_lane);
+	if (!err)
+		err = lane_init(&rig.lane, rig.poller, rig.media_lane, "bench");
+	if (!err)
+		err = slab_reserve(&rig.poller->slab, DEPTH_MAX);
+	if (err)
+		die("open a disk", err);
+	rig.lane.size_b = DISK_B;
+	rig.lane.blk_mask = 511;
+	if (!with_function)
+		return;
+	if (remote_open(&conf, &rig.function) || lane_add_function(&rig.lane, rig.function))
+		die("open the function", ENOMEM);
+	struct remote_lane *l = rig.lane.step[0].state;
+
+	if (program_offer(rig.program, l, 0, &rig.channel))
+		die("offer the disk", ENOMEM);
+	talk();
+	if (program_await_channels(rig.program, clock_ns() + 5 * NS_PER_S, why))
+		die(why, EPROTO);
+	remote_gain(l, rig.channel);
+}
+
+static void submit(struct req **reqs, unsigned n)
+{
+	uint64_t now = poller_tick(rig.poller);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct req *r = reqs[i];
+
+		req_init(r, 1, 0);
+		r->lane = &rig.lane;
+		r->op = (uint8_t)rig.op;
+		r->off_b = rig.next_b;
+		r->len_b = rig.bs_b;
+		r->seg = r->inl;
+		r->seg[0] = (struct seg){ rig.data + r->front[0] * rig.bs_b, rig.bs_b, NULL };
+		r->taken_ticks = now;
+		r->owner = &rig.owner;
+		list_add_tail(&rig.lane.inflight, &r->link);
+		rig.next_b = (rig.next_b + rig.bs_b) % DISK_B;
+	}
+	chain_submit(&rig.lane, reqs, n);
+}
+
+/* What has come back goes again, as a front's batch; then both sides have a turn. */
+static void turn(void)
+{
+	struct req *now[POLLER_BATCH];
+	uint64_t t0 = clock_ticks(), t1;
+	unsigned n = min_u32(rig.nback, POLLER_BATCH);
+
+	rig.nback -= n;
+	memcpy(now, rig.back + rig.nback, n * sizeof(*now));
+	*rig.side = SIDE_POLLER;
+	if (n)
+		submit(now, n);
+	poller_turn(rig.poller);
+	*rig.side = SIDE_PROGRAM;
+	t1 = clock_ticks();
+	rig.poller_ticks += t1 - t0;
+	if (!rig.pfn)
+		return;
+	pfn_turn(rig.pfn);
+	*rig.side = SIDE_NONE;
+	rig.program_ticks += clock_ticks() - t1;
+}
+
+static void run(unsigned depth, uint64_t run_ns)
+{
+	uint64_t end = clock_ticks() + clock_ns_to_ticks(clock_scale(), run_ns);
+
+	rig.done = rig.poller_ticks = rig.program_ticks = 0;
+	memset(&rig.latency, 0, sizeof(rig.latency));
+	while (clock_ticks() < end)
+		turn();
+	while (rig.nback < depth)
+		turn();
+}
+
+/* The child is stepped from one stop to the next. */
+static void count_child(pid_t pid, uint64_t ret_n[SIDES])
+{
+	int status;
+
+	for (;;) {
+		if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) ||
+		    waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status))
+			die("step the child", errno);
+		if (WSTOPSIG(status) != SIGTRAP)
+			return;
+		ret_n[*rig.side < SIDES ? *rig.side : 0]++;
+	}
+}
+
+/* Instructions a request of both sides, over @turns turns of a child that each find @depth of them. */
+static void count(unsigned turns, double ret[SIDES])
+{
+	uint64_t n[SIDES] = { 0 };
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		raise(SIGSTOP);
+		rig.done = 0;
+		for (unsigned i = 0; i < turns; i++)
+			turn();
+		rig.side[1] = (unsigned)rig.done;
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status))
+		die("start the child", ECHILD);
+	count_child(pid, n);
+	kill(pid, SIGKILL);
+	for (unsigned i = 0; i < SIDES; i++)
+		ret[i] = rig.side[1] ? (double)n[i] / rig.side[1] : 0;
+}
+
+static double ns_of(uint64_t ticks)
+{
+	return (double)clock_ticks_to_ns(clock_scale(), ticks);
+}
+
+static void report(uint64_t run_ns, unsigned batches)
+{
+	const struct hist *h = &rig.latency;
+	double done = (double)max_u64(rig.done, 1), n[SIDES] = { 0 };
+
+	if (batches)
+		count(batches, n);
+	printf("{\"iops\": %.0f, \"p50\": %.0f, \"p99\": %.0f, \"poller_ns\": %.1f, "
+	       "\"program_ns\": %.1f, \"poller_instructions\": %.1f, "
+	       "\"program_instructions\": %.1f}\n",
+	       (double)rig.done * 1e9 / (double)run_ns, ns_of(hist_quantile(h, 50, 100)),
+	       ns_of(hist_quantile(h, 99, 100)), ns_of(rig.poller_ticks) / done,
+	       ns_of(rig.program_ticks) / done, n[SIDE_POLLER], n[SIDE_PROGRAM]);
+	fflush(stdout);
+}
+
+int tool_function(char **args)
+{
+	const char *mode = arg_text(args, "mode", "transform");
+	bool with = strcmp(mode, "none"), observes = !strcmp(mode, "observe");
+	unsigned depth = (unsigned)min_u64(max_u64(arg_num(args, "depth", 1), 1), DEPTH_MAX);
+	uint64_t run_ns = arg_num(args, "ms", 500) * NS_PER_MS;
+	const char *peer = arg_text(args, "peer", NULL);
+
+	pin_thread((unsigned)arg_num(args, "cpu", 0));
+	rig.bs_b = (unsigned)min_u64(arg_num(args, "bs", 4096), 64 * KIB);
+	rig.op = arg_num(args, "write", 0) ? REQ_WRITE : REQ_READ;
+	rig.owner.complete = complete;
+	rig.side = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (with)
+		start_program(observes, peer ? atoi(peer) : -1);
+	open_lane(with, observes);
+	rig.data = mmap(NULL, DEPTH_MAX * rig.bs_b, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (rig.data == MAP_FAILED || rig.side == MAP_FAILED)
+		die("have memory", ENOMEM);
+	rig.nback = slab_get_many(&rig.poller->slab, rig.back, depth);
+	for (unsigned i = 0; i < depth; i++)
+		rig.back[i]->front[0] = i;
+	run(depth, WARM_NS);
+	run(depth, run_ns);
+	report(run_ns, peer ? 0 : (unsigned)arg_num(args, "batches", 0));
+	if (rig.child)
+		kill(rig.child, SIGKILL);
+	return 0;
+}
