@@ -7,7 +7,7 @@ help:
 	@echo 'make bench   measure; writes docs/benchmarks.md and bench.json'
 	@echo 'make bench-recovery  how long guests wait when the worker dies; writes docs/recovery-benchmarks.md'
 	@echo 'make compare  every path to storage, measured from a guest; into docs/benchmarks.md'
-	@echo 'make soak    the fuzzers and the guest tests for hours'
+	@echo 'make soak    10,000 kills among changes at random, then fuzzers and guests; SOAK="--seed N"'
 	@echo 'make fuzz    the fuzzers for minutes'
 	@echo 'make mutate  break each rule in turn; a test has to notice'
 	@echo 'make coverage  lines of the path that no test reaches, against tests/coverage.md'
@@ -35,7 +35,7 @@ compare:
 
 soak:
 	@setup/install run check
-	@tests/soak
+	@tests/soak $(SOAK)
 
 fuzz:
 	@setup/install run check
