@@ -167,6 +167,16 @@ static void found_table(struct pool *p)
 	close_others(STDERR_FILENO + 1, keep, n);
 }
 
+/* Context: the lock is held, and let go meanwhile. */
+static void found_crew(struct pool *p)
+{
+	while (p->leaving)
+		pthread_cond_wait(&p->changed, &p->lock);
+	found_table(p);
+	p->founding = false;
+	pthread_cond_broadcast(&p->changed);
+}
+
 static void *help(void *arg);
 
 /* Context: the lock is held. Return: 0; -EAGAIN. */
@@ -218,7 +228,7 @@ static void *help(void *arg)
 	pthread_setname_np(pthread_self(), "file-helper");
 	pthread_mutex_lock(&p->lock);
 	if (h->founds)
-		found_table(p);
+		found_crew(p);
 	while (!p->stopping && h->crew == p->crew) {
 		work(p, h);
 		if (h->crew != p->crew)
@@ -228,7 +238,10 @@ static void *help(void *arg)
 		while (sem_wait(&p->work))
 			; /* EINTR */
 		pthread_mutex_lock(&p->lock);
-		p->idle -= h->crew == p->crew;
+		if (h->crew == p->crew)
+			p->idle--;
+		else if (!--p->leaving)
+			pthread_cond_broadcast(&p->changed);
 	}
 	h->state = HELPER_HAS_LEFT;
 	pthread_mutex_unlock(&p->lock);
@@ -245,18 +258,24 @@ void pool_init(struct pool *p, int fd, enum req_status (*run)(void *arg, struct 
 	list_init(&p->lanes);
 	sem_init(&p->work, 0, 0);
 	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->changed, NULL);
 }
 
 void pool_close(struct pool *p)
 {
+	bool started[POOL_SLOTS];
+
 	pthread_mutex_lock(&p->lock);
 	p->stopping = true;
+	for (unsigned i = 0; i < POOL_SLOTS; i++)
+		started[i] = p->helper[i].state != HELPER_NONE;
 	pthread_mutex_unlock(&p->lock);
 	/* no helper is started once stopping is set; each passes the wake-up on */
 	sem_post(&p->work);
 	for (unsigned i = 0; i < POOL_SLOTS; i++)
-		if (p->helper[i].state != HELPER_NONE)
+		if (started[i])
 			pthread_join(p->helper[i].thread, NULL);
+	pthread_cond_destroy(&p->changed);
 	pthread_mutex_destroy(&p->lock);
 	sem_destroy(&p->work);
 }
@@ -269,21 +288,27 @@ int pool_done_open(struct pool *p, struct pool_done *d)
 		return -errno;
 	pthread_mutex_lock(&p->lock);
 	list_add_tail(&p->lanes, &d->link);
-	unsigned idle = p->idle, helpers = p->helpers;
+	unsigned helpers = p->helpers;
+
 	p->crew++;
-	p->idle = p->helpers = 0;
+	p->helpers = 0;
 	int err = start_helper(p, true);
-	if (err) { /* those there are go on */
-		p->crew--;
-		p->idle = idle;
+
+	if (!err) {
+		/* the former crew leaves: each of them wakes the next */
+		p->leaving = p->idle;
+		p->idle = 0;
+		p->founding = true;
+		sem_post(&p->work);
+	} else {
+		p->crew--; /* those there are go on */
 		p->helpers = helpers;
 	}
+	while (p->leaving || p->founding)
+		pthread_cond_wait(&p->changed, &p->lock);
 	pthread_mutex_unlock(&p->lock);
-	if (!err) {
-		sem_post(&p->work); /* the former crew leaves */
-		return 0;
-	}
-	pool_done_close(p, d);
+	if (err)
+		pool_done_close(p, d);
 	return err;
 }
 

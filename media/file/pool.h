@@ -17,7 +17,8 @@
  * process has been killed, and with it to every image lock in it: so a stuck flush keeps a
  * successor from its own disk, and from no other. A table cannot be added to from
  * outside: for each lane that opens there is a new crew of helpers, and those of the
- * former one leave when they have nothing at hand.
+ * former one leave when they have nothing at hand. The new one starts when the idle have
+ * left, whose wake-ups it would take otherwise.
  */
 #pragma once
 
@@ -53,6 +54,9 @@ struct pool {
 	bool stopping;
 	unsigned crew; /* of now */
 	unsigned idle, helpers; /* of this crew */
+	unsigned leaving; /* of former crews: were idle, and have not woken up yet */
+	bool founding; /* the first of this crew has no table yet */
+	pthread_cond_t changed; /* one of these two */
 	struct list lanes; /* pool_done.link */
 	struct pool_helper helper[POOL_SLOTS];
 };
@@ -75,7 +79,8 @@ void pool_close(struct pool *p);
  * thread; one system call if a helper sleeps. */
 void pool_push(struct pool *p, struct pool_done *done, struct req *r);
 
-/* Opens the way back to a lane, with a helper who knows it. Context: control thread. Return: 0;
+/* Opens the way back to a lane, with a helper who knows it. Context: control thread; waits until idle
+ * helpers that do not know it have left. Return: 0;
  * -EAGAIN: no thread can be started; -errno. */
 int pool_done_open(struct pool *p, struct pool_done *d);
 /* Nothing is in flight; waits until no helper looks at @d. Does nothing if it was not opened. */

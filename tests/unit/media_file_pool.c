@@ -191,6 +191,20 @@ static void opens_a_lane_while_every_helper_is_stuck(void **state)
 	scene_close(&s);
 }
 
+/* Nothing to do, so that who opens is faster than who leaves. */
+static void forgets_no_helper_that_has_to_leave(void **state)
+{
+	struct pool_done d;
+	struct scene s;
+
+	scene_open(&s);
+	for (unsigned i = 0; i < 1000; i++) {
+		assert_int_equal(pool_done_open(&s.pool, &d), 0);
+		pool_done_close(&s.pool, &d);
+	}
+	scene_close(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -199,6 +213,7 @@ int main(void)
 		cmocka_unit_test(wakes_a_lane_that_opened_while_a_helper_was_stuck),
 		cmocka_unit_test(serves_whatever_lanes_come_and_go),
 		cmocka_unit_test(opens_a_lane_while_every_helper_is_stuck),
+		cmocka_unit_test(forgets_no_helper_that_has_to_leave),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
