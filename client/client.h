@@ -42,6 +42,7 @@ const struct virtio_blk_config *client_config(const struct client *c);
 /* Feature bits negotiated, the device's and VIRTIO's. */
 uint64_t client_features(const struct client *c);
 unsigned client_queues(const struct client *c);
+/* Its counts are those of now. */
 struct client_queue *client_queue(struct client *c, unsigned i);
 
 /* Sleeps until an interrupt on any of the queues, at most @timeout_ns. The caller

@@ -126,6 +126,11 @@ wake_entry:
 spurious_entry:
 	iretq
 
+	.globl timer_entry
+timer_entry:
+	movl $0, timer_set
+	jmp wake_entry
+
 /* Exceptions: back to user mode, into gauge_fault(vector, code, address), which does not return. */
 	.globl fault_entry
 	.balign 16
@@ -210,7 +215,7 @@ level2:	.set at, 0
 
 	.bss
 	.balign 4096
-	.globl idt, boot_info, wakeups, device_interrupts
+	.globl idt, boot_info, wakeups, device_interrupts, timer_set
 device_window: .skip 4096
 idt:	.skip 4096
 	.skip 4096
@@ -222,6 +227,7 @@ boot_info: .skip 8
 	.balign 64
 wakeups: .skip 4
 device_interrupts: .skip 4
+timer_set: .skip 4
 	.balign 64
 
 	.section .note.GNU-stack, "", @progbits

@@ -23,8 +23,9 @@ struct idt_gate {
 /* boot.S */
 extern struct idt_gate idt[256];
 extern uint32_t boot_info, wakeups, device_interrupts;
+extern uint32_t timer_set; /* the handler clears it */
 extern uint64_t device_window[512];
-extern char arena[], fault_entry[], protection_entry[], device_entry[], wake_entry[], spurious_entry[];
+extern char arena[], fault_entry[], protection_entry[], device_entry[], timer_entry[], wake_entry[], spurious_entry[];
 void gate(uint32_t seen);
 
 /* The local APIC at the address that handlers can name, see boot.S; and the I/O APIC. */
@@ -75,7 +76,7 @@ struct map_entry {
 static unsigned window_used;
 
 static uint64_t arena_end, arena_used;
-static uint64_t timer_at; /* ticks; when the timer fires, or fired */
+static uint64_t timer_at; /* ticks; when the timer fires, if it is set */
 static uint64_t timer_per_tick_32; /* its own ticks in one of ours, 32 bits of fraction */
 
 static void set_gate(unsigned vector, const char *entry)
@@ -97,7 +98,7 @@ static void init_interrupts(void)
 		set_gate(i, fault_entry + i * FAULT_ENTRY_B);
 	set_gate(FAULT_PROTECTION, protection_entry);
 	set_gate(MACHINE_VECTOR_DEVICE, device_entry);
-	set_gate(MACHINE_VECTOR_TIMER, wake_entry);
+	set_gate(MACHINE_VECTOR_TIMER, timer_entry);
 	set_gate(MACHINE_VECTOR_SERIAL, wake_entry);
 	set_gate(VECTOR_SPURIOUS, spurious_entry);
 	port_write_8(PIC_MASK_1, 0xff);
@@ -198,10 +199,12 @@ void machine_sleep(uint32_t seen, uint64_t until)
 		return;
 	/* One that fires before is left as it is: setting it costs as much as an exit, and all
 	 * that an early one does is to wake us up. */
-	if (until != MACHINE_NEVER && (timer_at <= now || timer_at > until)) {
+	if (until != MACHINE_NEVER && (!__atomic_load_n(&timer_set, __ATOMIC_RELAXED) || timer_at > until)) {
 		uint64_t count = (uint64_t)((unsigned __int128)(until - now) * timer_per_tick_32 >> 32);
 
 		timer_at = until;
+		/* before the timer can fire */
+		__atomic_store_n(&timer_set, 1, __ATOMIC_RELAXED);
 		apic_write(APIC_TIMER_START, (uint32_t)min_u64(max_u64(count, 1), UINT32_MAX));
 	}
 	gate(seen);
