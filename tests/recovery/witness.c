@@ -9,6 +9,7 @@
  *   touch            the back end writes to all of the extra memory (mem=) of every disk
  *   kill PID         SIGKILL; answers when PID has ended and all that was in flight then is back
  *   watch PID        the same for a process that somebody else ends, when it has said that it watches
+ *   settle           answers when all that is in flight now is back
  *   status           what was seen until now
  *   quit             closes all
  *
@@ -39,7 +40,8 @@ struct witness {
 	struct watched_disk *disk[DISKS_MAX]; /* those that were ever opened, by name */
 	unsigned ndisk;
 	uint64_t silence_ns, nap_ns, looked_ns;
-	int pidfd; /* of the process whose end is awaited; -1 */
+	bool window; /* until all that was in flight when a process had ended is back */
+	int pidfd; /* of that process; -1: it is not awaited */
 	uint64_t gone_ns;
 	bool touching, quit, failed;
 	struct watched_disk *closing;
@@ -137,6 +139,15 @@ static void command_close(struct witness *w, char **args)
 	w->closing = d;
 }
 
+/* @gone_ns: 0: when the process has ended. */
+static void open_window(struct witness *w, uint64_t gone_ns)
+{
+	w->window = true;
+	w->gone_ns = gone_ns;
+	for (unsigned i = 0; i < w->ndisk; i++)
+		w->disk[i]->gap_ns = w->disk[i]->late_ns = 0;
+}
+
 static void command_watch(struct witness *w, char **args, bool and_kill)
 {
 	uint64_t pid = 0;
@@ -150,9 +161,7 @@ static void command_watch(struct witness *w, char **args, bool and_kill)
 		answer_error("kill", -errno);
 		return;
 	}
-	w->gone_ns = 0;
-	for (unsigned i = 0; i < w->ndisk; i++)
-		w->disk[i]->gap_ns = w->disk[i]->late_ns = 0;
+	open_window(w, 0);
 	if (and_kill)
 		kill((pid_t)pid, SIGKILL);
 	else
@@ -237,6 +246,8 @@ static void run_command(struct witness *w, char *line)
 		command_touch(w);
 	else if (!strcmp(args[0], "kill") || !strcmp(args[0], "watch"))
 		command_watch(w, args + 1, args[0][0] == 'k');
+	else if (!strcmp(args[0], "settle"))
+		open_window(w, clock_ns());
 	else if (!strcmp(args[0], "status"))
 		answer_status(w);
 	else if (!strcmp(args[0], "quit"))
@@ -285,6 +296,7 @@ static void look_at_window(struct witness *w, uint64_t now_ns)
 			return;
 	}
 	w->pidfd = fd_close(w->pidfd);
+	w->window = false;
 	answer_window(w);
 }
 
@@ -320,7 +332,7 @@ static void look(struct witness *w, uint64_t now_ns)
 			w->failed = true;
 		}
 	}
-	if (w->pidfd >= 0)
+	if (w->window)
 		look_at_window(w, now_ns);
 	else if (w->touching)
 		look_at_touch(w);
