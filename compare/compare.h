@@ -51,7 +51,7 @@ struct compare_load {
 	bool standard; /* measured without full=on */
 };
 
-/* Ended by an entry without an id. Standard ones come first. */
+/* Ended by an entry without an id. */
 extern const struct compare_load compare_loads[];
 
 /* One load on one path in one round. What is not known is negative. */

@@ -41,8 +41,8 @@ const struct compare_path compare_paths[] = {
 
 const struct compare_load compare_loads[] = {
 	RANDOM("read", "read-4k", 100, 1, true),
-	RANDOM("read", "read-4k", 100, 32, true),
 	RANDOM("read", "read-4k", 100, 8, false),
+	RANDOM("read", "read-4k", 100, 32, true),
 	RANDOM("read", "read-4k", 100, 128, false),
 	RANDOM("write", "write-4k", 0, 1, false),
 	RANDOM("write", "write-4k", 0, 8, false),

@@ -75,7 +75,7 @@ static void ticks(const struct plot *p)
 {
 	if (p->log) {
 		double decades = round(log10(p->high / p->low));
-		unsigned n = 0, each = decades > 6 ? 2 : 1;
+		unsigned n = 0, each = decades > 5 ? 2 : 1;
 
 		for (double v = p->low; v < p->high * 1.01; v *= 10, n++)
 			tick(p, v, n % each == 0);

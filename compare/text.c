@@ -84,14 +84,14 @@ static void load_table(const struct compare_report *r, unsigned l, FILE *out)
 /* Guests under emulation: counts of the standard loads. */
 static void counts_table(const struct compare_report *r, FILE *out)
 {
-	unsigned nload = r->nload < 2 ? r->nload : 2;
 	char buf[16];
 
 	if (!report_has_untimed(r))
 		return;
 	fprintf(out, "\nGuests under emulation: counted, not timed\n%-*s", TITLE, "a request costs");
-	for (unsigned l = 0; l < nload; l++)
-		fprintf(out, "  %5s  %5s, depth %-3u", "kicks", "irqs", r->load[l]->depth);
+	for (unsigned l = 0; l < r->nload; l++)
+		if (r->load[l]->standard)
+			fprintf(out, "  %5s  %5s, depth %-3u", "kicks", "irqs", r->load[l]->depth);
 	fputc('\n', out);
 	for (unsigned i = 0; i < r->nrow; i++) {
 		const struct compare_row *row = &r->row[i];
@@ -99,7 +99,9 @@ static void counts_table(const struct compare_report *r, FILE *out)
 		if (*row->skipped || row->timed)
 			continue;
 		fprintf(out, "%-*s", TITLE, row->path->title);
-		for (unsigned l = 0; l < nload; l++) {
+		for (unsigned l = 0; l < r->nload; l++) {
+			if (!r->load[l]->standard)
+				continue;
 			struct figure kicks = figure_of(&row->cell[l], FIELD(kicks));
 			struct figure irqs = figure_of(&row->cell[l], FIELD(irqs));
 
