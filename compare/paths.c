@@ -4,7 +4,7 @@
 
 #define QEMU_KEEPS "migration suspend hot-add resize limits statistics snapshots"
 #define POSTERN_KEEPS "migration suspend hot-add resize limits statistics upgrade"
-#define QSD_KEEPS "suspend hot-add limits snapshots"
+#define QSD_KEEPS "migration suspend hot-add limits snapshots"
 
 const struct compare_path compare_paths[] = {
 	{ .id = "bare", .title = "bare host", .keeps = "", .kind = COMPARE_BARE, .standard = true },

@@ -217,7 +217,7 @@ static double choose_pace(const struct compare_report *r)
 	for (unsigned i = 0; i < r->nrow; i++) {
 		struct figure f = report_threshold(&r->row[i]);
 
-		if (f.n && (!least || f.value < least))
+		if (f.n && (least <= 0 || f.value < least))
 			least = f.value;
 	}
 	return least >= 100 ? round_down(least * PACED_SHARE) : 0;
