@@ -55,6 +55,9 @@ struct function_ops {
 	 * NEVER_NS if it holds nothing that waits for time. NULL: never waits. A function that
 	 * begins to wait calls poller_timer(). */
 	uint64_t (*timer)(void *state, uint64_t now_ns);
+	/* A queue that is to move waits for what is in flight: lets go all that is held only to pace it.
+	 * NULL: nothing is. */
+	void (*hurry)(void *state);
 };
 
 struct function {

@@ -129,6 +129,15 @@ void lane_unhold(struct req *r)
 			     clock_ticks_to_ns(l->poller->scale, l->deadline_ticks));
 }
 
+void lane_hurry(struct lane *l)
+{
+	if (l->gate.ops && l->gate.ops->hurry)
+		l->gate.ops->hurry(l->gate.state);
+	for (unsigned i = 0; i < l->nstep; i++)
+		if (l->step[i].ops->hurry)
+			l->step[i].ops->hurry(l->step[i].state);
+}
+
 void lane_halt(struct lane *l)
 {
 	l->batch = 0;

@@ -95,6 +95,9 @@ void lane_judge_plain(struct lane *l);
 void lane_hold(struct req *r);
 void lane_unhold(struct req *r);
 
+/* Lets go all requests that are held to pace them. Context: the poller's thread. */
+void lane_hurry(struct lane *l);
+
 /* Stops taking requests; those in flight end. */
 void lane_halt(struct lane *l);
 /* Lets a stopped lane go on; what has failed is done again. */

@@ -135,6 +135,10 @@ void disk_each_front(struct disk *d, void (*fn)(struct front *f, void *arg), voi
 int disk_lane_get(struct disk *d, struct poller *p, struct lane **ret_lane);
 void disk_lane_put(struct disk *d, struct lane *l);
 
+/* Whether disk_lane_put(), by the last of its users, would not wait for the medium: of what was given
+ * up nothing is left there. Context: as disk_lane_put(); the user has nothing in flight. */
+bool disk_lane_may_go(struct disk *d, struct lane *l);
+
 /* Judges @n requests of one owner, at most POLLER_BATCH, and sends on those that are good; the
  * others complete with why not. The array is used up. Context: the lane's poller. */
 void disk_submit(struct lane *l, struct req **reqs, unsigned n);

@@ -354,6 +354,26 @@ int disk_lane_get(struct disk *d, struct poller *p, struct lane **ret_lane)
 	return err;
 }
 
+static void count_orphans(void *arg)
+{
+	struct lane_look *look = arg;
+
+	look->into->orphans = look->lane->guard ? look->lane->guard->norphan : 0;
+}
+
+bool disk_lane_may_go(struct disk *d, struct lane *lane)
+{
+	struct disk_stats s = { 0 };
+	struct lane_look look = { lane, &s };
+
+	pthread_mutex_lock(&d->lock);
+	bool last = container_of(lane, struct disk_lane, lane)->users == 1;
+	pthread_mutex_unlock(&d->lock);
+	if (last)
+		poller_call(lane->poller, count_orphans, &look);
+	return !s.orphans;
+}
+
 void disk_lane_put(struct disk *d, struct lane *lane)
 {
 	struct disk_lane *l = container_of(lane, struct disk_lane, lane);

@@ -119,12 +119,26 @@ static void go_on(void *arg)
 	poller_heat(&q->pe);
 }
 
+void vq_go_on(struct vq *q)
+{
+	poller_call(q->pe.poller, go_on, q);
+}
+
+static void hurry(void *arg)
+{
+	struct vq *q = arg;
+
+	q->draining = true;
+	lane_hurry(q->lane);
+}
+
 bool vq_pause(struct vq *q, uint64_t timeout_ns)
 {
+	poller_call(q->pe.poller, hurry, q);
 	bool quiet = wait_drained(q, VQ_DRAIN_ALL, timeout_ns);
 
 	if (!quiet)
-		poller_call(q->pe.poller, go_on, q);
+		vq_go_on(q);
 	return quiet;
 }
 

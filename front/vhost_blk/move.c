@@ -21,20 +21,36 @@ static struct poller *wanted(struct vhost_blk *f, unsigned index)
 	return p;
 }
 
+/* Pauses @q until @end_ns. Return: 0: it is quiet, and its lane can go; -EBUSY: it goes on, the reason
+ * is in @why. */
+static int quiesce(struct session *s, struct session_queue *q, uint64_t end_ns, char *why,
+		   size_t room)
+{
+	uint64_t now_ns = clock_ns();
+
+	if (!vq_pause(&q->vq, now_ns < end_ns ? end_ns - now_ns : 0)) {
+		snprintf(why, room, "queue %u has requests in flight that its medium, or a "
+			 "function, does not end", q->vq.index);
+		return -EBUSY;
+	}
+	if (disk_lane_may_go(s->f->conf.disk, q->lane))
+		return 0;
+	vq_go_on(&q->vq);
+	snprintf(why, room, "the medium has not ended what queue %u has given up", q->vq.index);
+	return -EBUSY;
+}
+
 /* Return: 0; -EBUSY; -ENOTRECOVERABLE; -errno; with the reason in @why. */
 static int move(struct session *s, struct session_queue *q, struct poller *to, uint64_t end_ns,
 		char *why, size_t room)
 {
 	struct disk *d = s->f->conf.disk;
 	struct lane *lane, *was = q->lane;
-	uint64_t now_ns = clock_ns();
 	/* before the pause: making a lane may take long */
 	int err = disk_lane_get(d, to, &lane);
 
-	if (!err && !vq_pause(&q->vq, now_ns < end_ns ? end_ns - now_ns : 0)) {
+	if (!err && quiesce(s, q, end_ns, why, room)) {
 		disk_lane_put(d, lane);
-		snprintf(why, room, "queue %u has requests in flight that its medium, or a "
-			 "function, does not end", q->vq.index);
 		return -EBUSY;
 	}
 	if (!err) {

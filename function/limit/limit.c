@@ -89,22 +89,25 @@ static inline enum limit_class class_of(const struct limit *f, const struct req 
 	return trims && cost_of(&f->trims) ? LIMIT_TRIM : LIMIT_IO;
 }
 
+static inline void pay(struct limit *f, enum limit_class c, const struct req *r, uint64_t now_ns)
+{
+	charge(c == LIMIT_TRIM ? &f->trims : &f->requests, 1, now_ns, burst_of(f));
+	if (r->op <= REQ_WRITE)
+		charge(&f->bytes, r->len_b, now_ns, burst_of(f));
+}
+
 /* Lanes that look at the same moment may each let some go; the clocks then run that much further
  * ahead, so the sum is right. Return: 0: @r may go, and is charged; otherwise when to try again. */
 static inline uint64_t admit(struct limit *f, enum limit_class c, const struct req *r,
 			     uint64_t now_ns)
 {
-	struct bucket *count = c == LIMIT_TRIM ? &f->trims : &f->requests;
-	bool moves_data = r->op <= REQ_WRITE;
-	uint64_t at_ns = free_at(count);
+	uint64_t at_ns = free_at(c == LIMIT_TRIM ? &f->trims : &f->requests);
 
-	if (moves_data)
+	if (r->op <= REQ_WRITE)
 		at_ns = max_u64(at_ns, free_at(&f->bytes));
 	if (at_ns > now_ns)
 		return at_ns;
-	charge(count, 1, now_ns, burst_of(f));
-	if (moves_data)
-		charge(&f->bytes, r->len_b, now_ns, burst_of(f));
+	pay(f, c, r, now_ns);
 	return 0;
 }
 
@@ -186,6 +189,28 @@ static unsigned limit_gate(void *state, struct req **reqs, unsigned n)
 	return k;
 }
 
+static void let_go(struct req *r)
+{
+	list_del(&r->hold);
+	lane_unhold(r);
+	chain_resume(r);
+}
+
+/* They are paid for as ever, so those that come later wait for them: over time the limit holds. */
+static void limit_hurry(void *state)
+{
+	struct limit_lane *l = state;
+	uint64_t now_ns = poller_now_ns(l->lane->poller);
+
+	for (unsigned c = 0; c < LIMIT_CLASSES; c++)
+		while (!list_empty(&l->held[c])) {
+			struct req *r = list_first(&l->held[c], struct req, hold);
+
+			pay(l->limit, (enum limit_class)c, r, now_ns);
+			let_go(r);
+		}
+}
+
 static uint64_t limit_timer(void *state, uint64_t now_ns)
 {
 	struct limit_lane *l = state;
@@ -200,9 +225,7 @@ static uint64_t limit_timer(void *state, uint64_t now_ns)
 				next_ns = min_u64(next_ns, look_at(at_ns, now_ns));
 				break;
 			}
-			list_del(&r->hold);
-			lane_unhold(r);
-			chain_resume(r);
+			let_go(r);
 		}
 	}
 	return next_ns;
@@ -240,6 +263,7 @@ static const struct function_ops limit_ops = {
 	.down = limit_down,
 	.gate = limit_gate,
 	.timer = limit_timer,
+	.hurry = limit_hurry,
 };
 
 static void set_rate(struct bucket *b, uint64_t per_s)

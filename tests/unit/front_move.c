@@ -146,6 +146,31 @@ static void stays_while_its_medium_does_not_end_a_request(void **state)
 	fake_close(g);
 }
 
+/* Its requests have timed out: it is quiet, but a lane must stay for what the medium still has. */
+static void stays_while_its_medium_has_what_was_given_up(void **state)
+{
+	struct fake *g = open_two(state, SCRIPT_HELD, POLL_ADAPTIVE, true);
+	struct disk_care care = { .timeout_ns = NS_PER_MS, .expires = true };
+	struct fake_req r;
+
+	assert_int_equal(disk_set_care(g->disk, &care), 0);
+	send(g->q[0], &r, 1, 0);
+	while (*r.status == FAKE_PENDING)
+		fake_turn(g);
+	assert_int_equal(*r.status, VIRTIO_BLK_S_IOERR);
+	assert_int_equal(fake_vq(g, 0)->inflight, 0);
+	assert_int_equal(move_to(g, 1), -EBUSY);
+	assert_string_equal(g->why, "the medium has not ended what queue 0 has given up");
+	assert_int_equal(attached(g->poller[0]), 1);
+	script_release_all(g->medium, REQ_OK);
+	g->medium->when = SCRIPT_NOW;
+	fake_settle(g);
+	fake_reap_all(g->q[0]);
+	assert_int_equal(move_to(g, 1), 0);
+	fake_assert_alive(g, 0);
+	fake_close(g);
+}
+
 /* Turns until queue 0 is cold on @p. */
 static void cool(struct fake *g, struct poller *p)
 {
@@ -341,6 +366,7 @@ int main(void)
 		FAKE_BOTH(goes_on_where_it_is_moved_to),
 		FAKE_BOTH(lets_what_is_in_flight_end_where_it_is),
 		FAKE_BOTH(stays_while_its_medium_does_not_end_a_request),
+		FAKE_BOTH(stays_while_its_medium_has_what_was_given_up),
 		FAKE_BOTH(finds_what_comes_while_it_is_moved),
 		FAKE_BOTH(carries_its_notifications_over),
 		FAKE_BOTH(carries_the_wish_for_an_interrupt_over),

@@ -101,6 +101,32 @@ static void is_exact_within_two_percent_over_a_second(void **state)
 	assert_in_range(passed_in_a_second(1000, 100 * MIB, 4096, 100 * NS_PER_US), 980, 1021);
 }
 
+/* A queue that is to move does not wait for its limit, and gains nothing by that. */
+static void lets_all_go_in_a_hurry_and_has_it_paid_later(void **state)
+{
+	struct bed_req q[8];
+	struct function *f;
+	struct bed b;
+
+	open_limited(&b, 100, 0, NS_PER_MS, &f);
+	for (unsigned i = 0; i < 6; i++)
+		bed_submit(&b, (bed_req(&b, &q[i], REQ_READ, 0, 4096, &b), &q[i]), 1);
+	assert_int_equal(b.done, 1);
+	lane_hurry(b.lane);
+	bed_at(&b, START_NS);
+	assert_int_equal(b.done, 6);
+	assert_true(list_empty(&b.lane->waiting));
+	/* five of them ahead of their time, at 10 ms each */
+	bed_submit(&b, (bed_req(&b, &q[6], REQ_READ, 0, 4096, &b), &q[6]), 1);
+	bed_at(&b, START_NS + 58 * NS_PER_MS);
+	assert_int_equal(b.done, 6);
+	bed_at(&b, START_NS + 61 * NS_PER_MS);
+	assert_int_equal(b.done, 7);
+	/* with nothing held there is nothing to hurry */
+	lane_hurry(b.lane);
+	bed_close(&b);
+}
+
 /* Batches of all sizes, of which some pass, some are cut in two and some wait. */
 static void is_exact_for_batches_too(void **state)
 {
@@ -405,6 +431,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		BOTH(is_exact_within_two_percent_over_a_second),
+		BOTH(lets_all_go_in_a_hurry_and_has_it_paid_later),
 		BOTH(is_exact_for_batches_too),
 		BOTH(keeps_what_waits_from_growing_old),
 		BOTH(gives_discards_a_budget_of_their_own),
