@@ -36,6 +36,8 @@ struct function_ops {
 	/* Control thread. What the next step to the left sees of what is to the right. NULL: the
 	 * function changes nothing. */
 	void (*adjust)(const struct function *f, struct media_caps *caps);
+	/* Control thread. The disk's lanes have another size now. NULL: it does not matter. */
+	void (*resized)(struct function *f);
 	/* Control thread. Return: 0 or -errno. */
 	int (*lane_open)(struct function *f, struct lane *l, void **ret_state);
 	/* Control thread, before lane_close(); no request is left. Returns when no request of the

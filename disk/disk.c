@@ -165,6 +165,9 @@ int disk_resize(struct disk *d, uint64_t size_b, struct disk_error *ret_error)
 	if (err)
 		return err;
 	lanes_resize(d, size_b);
+	for (unsigned i = 0; i < d->nfunction; i++)
+		if (d->function[i]->ops->resized)
+			d->function[i]->ops->resized(d->function[i]);
 	tell_fronts(d, FRONT_SIZE);
 	return 0;
 }

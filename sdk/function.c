@@ -88,6 +88,18 @@ static int on_disk(struct pfn *p, const struct arrival *a)
 	return p->transport->say(p, &m);
 }
 
+static void on_size(struct pfn *p, const struct fn_msg *m)
+{
+	for (struct chan *c = p->chans; c; c = c->next) {
+		if (c->id != le32toh(m->channel))
+			continue;
+		c->pub.size_b = le64toh(m->size_b);
+		c->pub.below_b = le64toh(m->below_b);
+		if (p->conf->resized)
+			p->conf->resized(&c->pub);
+	}
+}
+
 static void on_gone(struct pfn *p, uint32_t id)
 {
 	for (struct chan **at = &p->chans; *at; at = &(*at)->next) {
@@ -119,6 +131,9 @@ static int take_messages(struct pfn *p)
 			break;
 		case FN_DISK_GONE:
 			on_gone(p, le32toh(a.m.channel));
+			break;
+		case FN_DISK_SIZE:
+			on_size(p, &a.m);
 			break;
 		case FN_STOP:
 			err = -ESHUTDOWN;

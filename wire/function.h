@@ -161,6 +161,7 @@ enum fn_msg_kind {
 	FN_DISK_GONE, /* to: it is over; what was not answered needs no answer */
 	FN_KICK,      /* to: a ring has something new; only the first 8 bytes of a message */
 	FN_STOP,      /* to: end */
+	FN_DISK_SIZE, /* to: a channel's size_b and below_b are others now */
 };
 
 enum fn_mode { FN_TRANSFORM, FN_OBSERVE, FN_SERVE };

@@ -636,6 +636,28 @@ void host_del_lane(struct host *h, struct remote_lane *l)
 	pthread_mutex_unlock(&h->lock);
 }
 
+static void run_measure(void *arg)
+{
+	remote_measure(((struct lane_order *)arg)->l);
+}
+
+static void measure(struct remote_lane *l)
+{
+	struct host *h = l->remote->host;
+
+	order(l, run_measure, NULL, NULL);
+	if (l->channel && h->now)
+		program_resize(h->now, l, l->channel);
+}
+
+void remote_resized(struct function *f)
+{
+	struct remote *remote = container_of(f, struct remote, function);
+
+	if (remote->host)
+		host_each_lane(remote->host, remote, measure);
+}
+
 static void add_stats(struct remote_lane_stats *to, const struct remote_lane_stats *s)
 {
 	to->requests += stat_get(&s->requests);

@@ -334,6 +334,11 @@ static void free_lane(struct remote_lane *l)
 	free(l);
 }
 
+void remote_measure(struct remote_lane *l)
+{
+	l->below_b = max_u64(l->lane->size_b, l->lane->media->media->caps.size_b);
+}
+
 static void never_complete(struct req *const *reqs, unsigned n)
 {
 	assert(!"a request of the function's own turns round at its step");
@@ -347,7 +352,7 @@ static void init_lane(struct remote_lane *l, struct remote *f, struct lane *lane
 	l->remote = f;
 	l->step = lane->nstep; /* the next to be added */
 	l->mode = (uint8_t)f->mode;
-	l->below_b = max_u64(lane->size_b, lane->media->media->caps.size_b);
+	remote_measure(l);
 	l->bufs_fd = l->wake_fd = l->kick_fd = -1;
 	l->io_owner.complete = never_complete;
 	l->takes = (1u << REQ_OPS) - 1; /* until it is known what the program wants to see */

@@ -163,9 +163,12 @@ int remote_lane_open(struct function *f, struct lane *lane, void **ret_state);
 void remote_lane_stop(void *state);
 void remote_lane_close(void *state);
 uint64_t remote_timer(void *state, uint64_t now_ns);
+void remote_resized(struct function *f); /* host.c */
 
 /* The rest: the poller's thread. */
 
+/* Sees how far the program's own I/O may reach. */
+void remote_measure(struct remote_lane *l);
 /* The program is gone, or has done what none may: what it had is dealt with as on_fail says. */
 void remote_lose(struct remote_lane *l, const char *fault);
 /* There is a program for a lane that has none: as soon as nothing of the last one's is in flight it

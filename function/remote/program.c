@@ -218,9 +218,10 @@ static struct fn_rings *make_rings(int *ret_fd)
 	return at;
 }
 
-static struct fn_msg disk_msg(const struct remote_lane *l, uint32_t id, uint32_t flags)
+static struct fn_msg disk_msg(const struct remote_lane *l, enum fn_msg_kind kind, uint32_t id,
+			      uint32_t flags)
 {
-	struct fn_msg m = msg_of(FN_DISK);
+	struct fn_msg m = msg_of(kind);
 
 	m.mode = htole16(l->mode);
 	m.channel = htole32(id);
@@ -247,7 +248,7 @@ int program_offer(struct program *p, struct remote_lane *l, uint32_t flags, stru
 			       .own_io = le32toh(p->said.flags) & FN_M_OWN_IO,
 			       .id = p->next_channel };
 	int fds[] = { fd, l->bufs_fd, l->wake_fd };
-	struct fn_msg m = disk_msg(l, c->id, flags);
+	struct fn_msg m = disk_msg(l, FN_DISK, c->id, flags);
 	int err = -ENOMEM;
 
 	/* before it can answer; control reads the answer, perhaps on another thread than ours */
@@ -262,6 +263,13 @@ int program_offer(struct program *p, struct remote_lane *l, uint32_t flags, stru
 	p->next_channel++;
 	*ret = c;
 	return 0;
+}
+
+void program_resize(struct program *p, const struct remote_lane *l, const struct channel *c)
+{
+	struct fn_msg m = disk_msg(l, FN_DISK_SIZE, c->id, 0);
+
+	say(p, &m, NULL, 0);
 }
 
 void program_withdraw(struct program *p, struct channel *c)

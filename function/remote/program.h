@@ -39,6 +39,8 @@ bool program_await_end(struct program *p, uint64_t until_ns);
 
 /* Offers it the lane @l. Any thread but a poller's. Return: 0; -errno. */
 int program_offer(struct program *p, struct remote_lane *l, uint32_t flags, struct channel **ret);
+/* Says that the disk of the lane @l, which has @c, is of another size. */
+void program_resize(struct program *p, const struct remote_lane *l, const struct channel *c);
 /* Says that @c is over, unless @p is NULL, and frees it; no lane has it. */
 void program_withdraw(struct program *p, struct channel *c);
 void program_say(struct program *p, enum fn_msg_kind kind);

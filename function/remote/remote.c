@@ -546,6 +546,7 @@ const struct function_ops remote_ops = {
 	.kind = "remote",
 	.close = remote_close,
 	.adjust = remote_adjust,
+	.resized = remote_resized,
 	.lane_open = remote_lane_open,
 	.lane_stop = remote_lane_stop,
 	.lane_close = remote_lane_close,

@@ -138,6 +138,8 @@ struct pfn_conf {
 	/* It goes: requests of it that are not answered are void, and will be seen again by whoever
 	 * serves it next; I/O of its own has ended with PFN_GONE. NULL. */
 	void (*gone)(struct pfn_disk *d);
+	/* Its size_b and below_b are others now. NULL. */
+	void (*resized)(struct pfn_disk *d);
 	void *user;
 };
 

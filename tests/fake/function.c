@@ -122,6 +122,11 @@ static void lossy(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
 	}
 }
 
+static void resized(struct pfn_disk *d)
+{
+	fprintf(stderr, "fake: %s has %llu bytes now\n", d->name, (unsigned long long)d->size_b);
+}
+
 static void *thread(void *arg)
 {
 	return arg;
@@ -184,7 +189,7 @@ int main(int argc, char **argv)
 	const unsigned data = PFN_SET(PFN_READ) | PFN_SET(PFN_WRITE);
 	struct pfn_conf conf = { .abi = PFN_ABI, .size = sizeof(conf), .name = "fake",
 				 .down = PFN_SET(PFN_WRITE), .up = PFN_SET(PFN_READ),
-				 .with_data = data, .requests = nothing };
+				 .with_data = data, .requests = nothing, .resized = resized };
 
 	for (int i = 1; i < argc; i++)
 		parse(argv[i]);
