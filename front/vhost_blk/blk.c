@@ -1,23 +1,89 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "front/vhost_blk/blk.h"
 
-static void mark_dirty(struct vq *q, const struct req *r, const struct blk_priv *b)
+/* Marks what @r had written, whatever it is. */
+static void log_data(struct vq *q, const struct req *r)
 {
-	if (b->data == BLK_IN)
-		for (unsigned i = 0; i < r->nseg; i++)
-			dirty_mark_seg(q->log, &r->seg[i]);
-	if (b->status != &q->no_status)
-		dirty_mark(q->log, gmem_of_host(q->view.mem, b->status).v, 1);
+	for (unsigned i = 0; i < r->nseg; i++) {
+		const struct gregion *g = r->seg[i].reg;
+
+		dirty_mark(q->log, g->base_b + (uint64_t)((uint8_t *)r->seg[i].host - g->host),
+			   r->seg[i].len_b);
+	}
 }
 
-void blk_end_unusual(struct vq *q, struct req *const *reqs, unsigned n)
+/* What of a region a log has bits for, if each of its pages is one of the log's. */
+struct log_view {
+	const uint8_t *bits;
+	uintptr_t host;
+	uint64_t len_b, page; /* of the region's beginning */
+};
+
+static struct log_view log_view_of(const struct dirty_log *log, const struct gregion *g)
 {
+	struct log_view v = { log->map + log->off_b, (uintptr_t)g->host, 0,
+			      g->base_b / VHOST_USER_LOG_PAGE_B };
+	uint64_t npage = log->size_b * 8;
+
+	if (!(g->base_b % VHOST_USER_LOG_PAGE_B) && v.page < npage)
+		v.len_b = min_u64(g->len_b, (npage - v.page) * VHOST_USER_LOG_PAGE_B);
+	return v;
+}
+
+/* Whether [@at, @at + @len_b) is a part of one page, in @v, that is marked already. */
+static inline bool is_logged(const struct log_view *v, const void *at, uint32_t len_b)
+{
+	uint64_t off_b = (uintptr_t)at - v->host;
+
+	return off_b < v->len_b &&
+	       off_b % VHOST_USER_LOG_PAGE_B + len_b <= VHOST_USER_LOG_PAGE_B &&
+	       dirty_is_set(v->bits, v->page + off_b / VHOST_USER_LOG_PAGE_B);
+}
+
+/* Whether there is nothing to do: most often a guest reads into pages that it has read into before.
+ * Apart from what is to be done otherwise, for the sake of the registers. */
+static inline bool are_logged(const struct log_view *v, struct req *const *reqs, unsigned n)
+{
+	uintptr_t last = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct req *r = reqs[i];
+		const struct blk_priv *b = blk_priv(reqs[i]);
+		uintptr_t at = (uintptr_t)b->status;
+
+		/* one segment is always in the request itself */
+		if (b->data == BLK_IN &&
+		    unlikely(r->nseg != 1 || !is_logged(v, r->inl[0].host, r->inl[0].len_b)))
+			return false;
+		/* often in the page of the one before */
+		if ((at ^ last) / VHOST_USER_LOG_PAGE_B && unlikely(!is_logged(v, b->status, 1)))
+			return false;
+		last = at;
+	}
+	return true;
+}
+
+void blk_log(struct vq *q, struct req *const *reqs, unsigned n)
+{
+	const struct log_view v = log_view_of(q->log, q->view.last);
+
+	dirty_begin();
+	if (likely(are_logged(&v, reqs, n)))
+		return;
 	for (unsigned i = 0; i < n; i++) {
 		const struct blk_priv *b = blk_priv(reqs[i]);
 
-		if (q->log)
-			mark_dirty(q, reqs[i], b);
-		if (blk_tag_gen(b->tag) != q->gen)
+		if (b->data == BLK_IN)
+			log_data(q, reqs[i]);
+		if (b->status != &q->no_status)
+			dirty_mark(q->log, gmem_of_host(q->view.mem, b->status).v, 1);
+	}
+}
+
+void blk_end_old(struct vq *q, struct req *const *reqs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (blk_tag_gen(blk_priv(reqs[i])->tag) != q->gen)
 			q->old_inflight--;
 	}
 	if (q->replaying && !q->old_inflight)

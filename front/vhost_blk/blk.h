@@ -129,9 +129,11 @@ static inline uint8_t blk_status(unsigned s)
 				     VIRTIO_BLK_S_IOERR;
 }
 
-/* A migration is under way, or memory has been changed: of each completed request the pages that
- * the guest will see changed are marked, data first, and those of old tables are counted. */
-void blk_end_unusual(struct vq *q, struct req *const *reqs, unsigned n);
+/* Memory has been changed: counts those of old tables. */
+void blk_end_old(struct vq *q, struct req *const *reqs, unsigned n);
+/* A migration is under way: marks the pages that data and status were written to, after that and
+ * before the guest is told. */
+void blk_log(struct vq *q, struct req *const *reqs, unsigned n);
 
 static inline struct vq *blk_queue(const struct req *r)
 {

@@ -20,6 +20,9 @@ static void attach(void *arg)
 	struct change *c = arg;
 
 	c->err = poller_attach(c->p, &c->q->pe);
+	/* a predecessor may have died between publishing and saying so */
+	if (c->q->log)
+		vq_log_used(c->q);
 }
 
 int vq_start(struct vq *q, struct poller *p)

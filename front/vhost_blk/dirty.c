@@ -54,19 +54,17 @@ void dirty_close(struct dirty_log *l)
 
 void dirty_mark(struct dirty_log *l, uint64_t gpa, uint64_t len_b)
 {
+	uint8_t *bits = l->map + l->off_b;
+
 	if (!len_b || len_b - 1 > UINT64_MAX - gpa)
 		return;
 	uint64_t page = gpa / VHOST_USER_LOG_PAGE_B;
 	uint64_t last = (gpa + len_b - 1) / VHOST_USER_LOG_PAGE_B;
 
 	/* relaxed: the order that counts, data before its bit before the used ring, is made by
-	 * the release with which the used ring is published */
+	 * dirty_begin() and the release with which the used ring is published */
 	for (; page <= last && page / 8 < l->size_b; page++)
-		__atomic_fetch_or(&l->map[l->off_b + page / 8], (uint8_t)(1u << (page % 8)),
-				  __ATOMIC_RELAXED);
-}
-
-void dirty_mark_seg(struct dirty_log *l, const struct seg *s)
-{
-	dirty_mark(l, s->reg->base_b + (uint64_t)((uint8_t *)s->host - s->reg->host), s->len_b);
+		if (!dirty_is_set(bits, page))
+			__atomic_fetch_or(&bits[page / 8], (uint8_t)(1u << (page % 8)),
+					  __ATOMIC_RELAXED);
 }

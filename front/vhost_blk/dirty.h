@@ -20,8 +20,19 @@ struct dirty_log {
 int dirty_open(const struct vhost_user_log *d, int fd, struct dirty_log **ret_log);
 void dirty_close(struct dirty_log *l); /* NULL is fine; no queue uses it */
 
+/* Comes between what was written to guest memory and the marks for it, once for any number of them:
+ * a page that is marked already is only looked at. seq_cst: what was written before the look; pairs
+ * with the VMM's exchange, which takes a bit away before it copies the page. */
+static inline void dirty_begin(void)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static inline bool dirty_is_set(const uint8_t *bits, uint64_t page)
+{
+	return __atomic_load_n(&bits[page / 8], __ATOMIC_RELAXED) >> (page % 8) & 1;
+}
+
 /* Marks guest range [@gpa, @gpa + @len_b); what lies beyond the log is not guest memory that
- * migrates. Context: any thread. */
+ * migrates. Context: any thread, after dirty_begin(). */
 void dirty_mark(struct dirty_log *l, uint64_t gpa, uint64_t len_b);
-/* Marks what a segment covers. */
-void dirty_mark_seg(struct dirty_log *l, const struct seg *s);

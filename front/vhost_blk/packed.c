@@ -294,14 +294,16 @@ void packed_complete(struct req *const *reqs, unsigned n)
 {
 	struct vq *q = blk_queue(reqs[0]);
 
-	if (unlikely(q->log || q->old_inflight))
-		blk_end_unusual(q, reqs, n);
+	if (unlikely(q->old_inflight))
+		blk_end_old(q, reqs, n);
 	for (unsigned i = 0; i < n; i++) {
 		const struct blk_priv *b = blk_priv(reqs[i]);
 
 		*b->status = blk_status(reqs[i]->status);
 		push(q, b->tag, b->in_b);
 	}
+	if (unlikely(q->log))
+		blk_log(q, reqs, n);
 	slab_put_many(&q->pe.poller->slab, reqs, n);
 	q->inflight -= n;
 	poller_dirty(q->pe.poller, &q->pe);
@@ -328,13 +330,13 @@ static bool wants_call(const struct vq *q)
 
 void packed_publish(struct vq *q)
 {
-	if (unlikely(q->log))
-		vq_log_used(q, q->size * sizeof(struct virtq_packed_desc));
 	/* release: pairs with the driver's acquire of flags; everything of the batch comes first */
 	__atomic_store_n(&q->pdesc[q->published].flags, q->first_flags, __ATOMIC_RELEASE);
 	/* seq_cst: used flags before our look at what the driver wants; pairs with the driver's
 	 * barrier between enabling interrupts and looking at the ring again (2.8.21.3.1) */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (unlikely(q->log))
+		vq_log_used(q);
 	bool call = wants_call(q);
 
 	track_packed_publish(q);

@@ -286,8 +286,8 @@ void split_complete(struct req *const *reqs, unsigned n)
 	uint16_t *pushed = q->pushed + q->npushed;
 	unsigned at = q->used_idx, mask = q->size - 1u;
 
-	if (unlikely(q->log || q->old_inflight))
-		blk_end_unusual(q, reqs, n);
+	if (unlikely(q->old_inflight))
+		blk_end_old(q, reqs, n);
 	for (unsigned i = 0; i < n; i++) {
 		const struct req *r = reqs[i];
 		const struct blk_priv *b = blk_priv(reqs[i]);
@@ -302,6 +302,8 @@ void split_complete(struct req *const *reqs, unsigned n)
 		if (likely(track))
 			track_split_push(track, id);
 	}
+	if (unlikely(q->log))
+		blk_log(q, reqs, n);
 	q->npushed = (uint16_t)(q->npushed + n);
 	slab_put_many(slab, reqs, n);
 	q->used_idx = (uint16_t)at;
@@ -314,8 +316,6 @@ void split_publish(struct vq *q)
 	uint16_t before = q->published;
 	bool call;
 
-	if (unlikely(q->log))
-		vq_log_used(q, (uint64_t)((uint8_t *)&q->used->ring[q->size] - (uint8_t *)q->used));
 	/* release: pairs with the driver's acquire of idx; entries, status and data come first */
 	__atomic_store_n(&q->used->idx, htole16(q->used_idx), __ATOMIC_RELEASE);
 	q->published = q->used_idx;
@@ -323,6 +323,8 @@ void split_publish(struct vq *q)
 	/* seq_cst: our idx before our look at what the driver wants; pairs with the driver's barrier
 	 * between asking for interrupts and looking at idx again (2.7.8.1) */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (unlikely(q->log))
+		vq_log_used(q);
 	if (q->event_idx) {
 		const le16 *used_event = &q->avail->ring[q->size];
 

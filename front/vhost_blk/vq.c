@@ -209,7 +209,10 @@ bool vq_forget(struct req *r)
 	return true;
 }
 
-void vq_log_used(struct vq *q, uint64_t len_b)
+void vq_log_used(struct vq *q)
 {
-	dirty_mark(q->log, q->used_gpa, len_b);
+	uint64_t split_b = (uint64_t)((uint8_t *)&q->used->ring[q->size] - (uint8_t *)q->used);
+
+	dirty_mark(q->log, q->used_gpa, q->packed ? q->size * sizeof(struct virtq_packed_desc) :
+						    split_b);
 }

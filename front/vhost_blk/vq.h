@@ -159,8 +159,9 @@ static inline bool vq_need_event(uint16_t event, uint16_t now, uint16_t before)
 void vq_replay_taken(struct vq *q);
 void vq_replay_ended(struct vq *q);
 
-/* Marks the used ring, @len_b bytes of it, in the dirty log. */
-void vq_log_used(struct vq *q, uint64_t len_b);
+/* Marks the used ring in the dirty log: behind the fence that follows its publishing, since a page may
+ * be copied as soon as its bit is taken away. */
+void vq_log_used(struct vq *q);
 
 /* req_owner.forget(): what stands in the in-flight region is done again when the queue starts anew. */
 bool vq_forget(struct req *r);

@@ -144,22 +144,23 @@ static enum step limit_down(void *state, struct req *r)
 	return admit_or_hold(l, r, poller_now_ns(l->lane->poller)) ? STEP_PASS : STEP_HELD;
 }
 
-/* Charges reads, writes and flushes that may all go. Return: false: they may not, or there are
- * others; nothing is charged. */
+/* Charges reads and writes that may all go. Return: false: they may not, or there are others; nothing
+ * is charged. */
 static inline bool admit_all(struct limit *f, struct req *const *reqs, unsigned n, uint64_t now_ns)
 {
-	uint64_t count = 0, bytes = 0, burst_ns = burst_of(f);
+	uint64_t bytes = 0, burst_ns = burst_of(f);
+	unsigned ops = 0;
 
+#pragma GCC unroll 4
 	for (unsigned i = 0; i < n; i++) {
-		if (unlikely(reqs[i]->op > REQ_FLUSH))
-			return false;
-		count += reqs[i]->op != REQ_FLUSH;
+		ops |= reqs[i]->op;
 		bytes += reqs[i]->len_b;
 	}
-	if (!has_room(&f->requests, count, !!count, now_ns, burst_ns) ||
+	if (unlikely(ops > (REQ_READ | REQ_WRITE)) ||
+	    !has_room(&f->requests, n, 1, now_ns, burst_ns) ||
 	    !has_room(&f->bytes, bytes, reqs[n - 1]->len_b, now_ns, burst_ns))
 		return false;
-	charge(&f->requests, count, now_ns, burst_ns);
+	charge(&f->requests, n, now_ns, burst_ns);
 	charge(&f->bytes, bytes, now_ns, burst_ns);
 	return true;
 }

@@ -5,7 +5,7 @@
  * looks at the ring after every instruction and refills it at once, so that every turn of the
  * target finds @depth requests, and a batch is counted from publish to publish. User mode only;
  * system calls are counted beside it.
- *   socket= tid= depth= batches= packed=0|1 event_idx=0|1 profile=FILE
+ *   socket= tid= depth= batches= packed=0|1 event_idx=0|1 inflight=0|1 log=0|1 profile=FILE
  * With profile= the address of each instruction counted goes into a file, for tests/bench/where.
  */
 #include <signal.h>
@@ -104,7 +104,9 @@ int tool_step(char **args)
 	struct client_conf conf = { .socket = arg_text(args, "socket", ""),
 				    .depth = (uint16_t)s.depth,
 				    .packed = arg_num(args, "packed", 0),
-				    .no_event_idx = !arg_num(args, "event_idx", 1) };
+				    .no_event_idx = !arg_num(args, "event_idx", 1),
+				    .no_inflight = !arg_num(args, "inflight", 1),
+				    .log = arg_num(args, "log", 0) };
 	unsigned batches = (unsigned)arg_num(args, "batches", 20);
 	const char *at;
 	struct client *c;
