@@ -198,13 +198,17 @@ static int choose_direct(struct file *f, const struct file_conf *c, struct file_
 }
 
 /* Whether reads can be started without waiting; if they cannot, a ring would hand every one of
- * them to the kernel's workers. */
+ * them to the kernel's workers. Asked at the end, where there is nothing to be read: many disks may
+ * be coming back, and the device may be busy. */
 static bool starts_without_waiting(const struct file *f)
 {
 	CLEANUP(base_free) void *buf = aligned_alloc(4096, 4096);
 	struct iovec iov = { buf, f->media.caps.blk_b };
+	uint64_t end_b;
 
-	return buf && (preadv2(f->fd, &iov, 1, 0, RWF_NOWAIT) >= 0 || errno != EOPNOTSUPP);
+	return buf && !size_of(f, &end_b) &&
+	       (preadv2(f->fd, &iov, 1, (off_t)align_up(end_b, 4096), RWF_NOWAIT) >= 0 ||
+		errno != EOPNOTSUPP);
 }
 
 static int choose_engine(struct file *f, const struct file_conf *c, struct file_error *e)
