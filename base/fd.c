@@ -116,14 +116,14 @@ static int unix_address(const char *path, struct sockaddr_un *ret_at)
 	return 0;
 }
 
-int fd_connect(const char *path)
+static int connect_to(const char *path, int type)
 {
 	struct sockaddr_un at;
 	int err = unix_address(path, &at);
 
 	if (err)
 		return err;
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	if (connect(fd, (struct sockaddr *)&at, sizeof(at))) {
@@ -134,8 +134,18 @@ int fd_connect(const char *path)
 	return fd;
 }
 
+int fd_connect(const char *path)
+{
+	return connect_to(path, SOCK_STREAM);
+}
+
+int fd_connect_packets(const char *path)
+{
+	return connect_to(path, SOCK_SEQPACKET);
+}
+
 /* Removes a socket file that nobody listens on, and only that. */
-static int remove_dead_socket(const char *path)
+static int remove_dead_socket(const char *path, int type)
 {
 	struct stat st;
 
@@ -143,7 +153,7 @@ static int remove_dead_socket(const char *path)
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISSOCK(st.st_mode))
 		return -EEXIST;
-	int probe = fd_connect(path);
+	int probe = connect_to(path, type);
 	if (probe >= 0) {
 		fd_close(probe);
 		return -EADDRINUSE;
@@ -153,16 +163,16 @@ static int remove_dead_socket(const char *path)
 	return unlink(path) && errno != ENOENT ? -errno : 0;
 }
 
-int fd_listen(const char *path, mode_t mode)
+static int listen_at(const char *path, mode_t mode, int type)
 {
 	struct sockaddr_un at;
 	int err = unix_address(path, &at);
 
 	if (!err)
-		err = remove_dead_socket(path);
+		err = remove_dead_socket(path, type);
 	if (err)
 		return err;
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
 	/* fchmod before bind gives the file its mode from the start: no window. */
@@ -173,6 +183,16 @@ int fd_listen(const char *path, mode_t mode)
 		return err;
 	}
 	return fd;
+}
+
+int fd_listen(const char *path, mode_t mode)
+{
+	return listen_at(path, mode, SOCK_STREAM);
+}
+
+int fd_listen_packets(const char *path, mode_t mode)
+{
+	return listen_at(path, mode, SOCK_SEQPACKET);
 }
 
 int fd_send(int sock, const void *buf, size_t len, const int *fds, unsigned nfd)

@@ -31,6 +31,9 @@ ssize_t fd_read_file(int fd, size_t max_b, char **ret_text);
  * listens) is replaced; a live one is -EADDRINUSE. Return: fd; -ENAMETOOLONG; -errno. */
 int fd_listen(const char *path, mode_t mode);
 int fd_connect(const char *path); /* Return: fd; -ENAMETOOLONG; -errno */
+/* As the two above, for sockets that keep messages apart (SOCK_SEQPACKET). */
+int fd_listen_packets(const char *path, mode_t mode);
+int fd_connect_packets(const char *path);
 
 /* Sends @len bytes with @nfd descriptors, at most 253, in one message. Return: 0 or -errno. */
 int fd_send(int sock, const void *buf, size_t len, const int *fds, unsigned nfd);

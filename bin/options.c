@@ -15,7 +15,8 @@
 #include "keeper/keeper.h"
 
 enum { OPT_CONTROL = 256, OPT_GROUP, OPT_STATE, OPT_CPUS, OPT_POLLERS, OPT_LOG, OPT_SOCKET, OPT_FD,
-       OPT_FILE, OPT_READ_ONLY, OPT_CAPABILITIES, OPT_SCHEMA, OPT_LINK };
+       OPT_FILE, OPT_READ_ONLY, OPT_CAPABILITIES, OPT_SCHEMA, OPT_LINK, OPT_KEEP,
+       OPT_KEPT_AT };
 
 static const struct option long_options[] = {
 	{ "control", required_argument, NULL, OPT_CONTROL },
@@ -31,6 +32,8 @@ static const struct option long_options[] = {
 	{ "print-capabilities", no_argument, NULL, OPT_CAPABILITIES },
 	{ "print-schema", no_argument, NULL, OPT_SCHEMA },
 	{ "worker-link", required_argument, NULL, OPT_LINK },
+	{ "keep", required_argument, NULL, OPT_KEEP },
+	{ "kept-at", required_argument, NULL, OPT_KEPT_AT },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ 0 },
@@ -51,6 +54,11 @@ static const char help[] =
 	"                        (any but CPU 0)\n"
 	"  --pollers N           polling threads (1)\n"
 	"  --log-level LEVEL     error, warn, info or debug (info)\n"
+	"  --kept-at WHERE       leave guests' connections and ram disks there when all of\n"
+	"                        posternd goes, and go on with what is there: 'systemd', its\n"
+	"                        store, or the socket of a `posternd --keep`\n"
+	"  --keep PATH           be the process that only holds what another posternd leaves\n"
+	"                        with it over the socket PATH; takes --log-level only\n"
 	"\n"
 	"One disk from the command line, as QEMU's backend programs do, without control\n"
 	"socket and state:\n"
@@ -186,6 +194,12 @@ static int take(struct options *o, int opt, const char *arg)
 	case OPT_LINK:
 		o->worker_link = arg;
 		return 0;
+	case OPT_KEEP:
+		o->keep = absolute(arg);
+		return 0;
+	case OPT_KEPT_AT:
+		o->kept_at = strcmp(arg, "systemd") ? absolute(arg) : arg;
+		return 0;
 	}
 	return print(opt);
 }
@@ -202,6 +216,10 @@ static int judge(struct options *o)
 		why = "--read-only needs --blk-file";
 	else if (o->blk_file && !o->socket_path == (o->fd < 0))
 		why = "--blk-file needs one of --socket-path and --fd";
+	else if (o->keep && (o->blk_file || o->control || o->state || o->kept_at))
+		why = "--keep only holds what others leave with it: no other option but --log-level";
+	else if (o->blk_file && o->kept_at)
+		why = "--blk-file keeps nothing, so it goes without --kept-at";
 	else if (o->blk_file && o->state)
 		why = "--blk-file keeps nothing, so it goes without --state";
 	else if (o->fd >= 0 && (fstat(o->fd, &st) || !S_ISSOCK(st.st_mode)))
@@ -236,6 +254,10 @@ int options_parse(int argc, char **argv, struct options *ret)
 	err = judge(&o);
 	if (err)
 		return err;
+	if (o.keep) {
+		*ret = o;
+		return 0;
+	}
 	if (!o.blk_file && !o.control)
 		o.control = default_control();
 	if (!o.blk_file && !o.state)

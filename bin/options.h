@@ -12,6 +12,8 @@ struct options {
 	const char *socket_path, *blk_file;
 	int fd; /* -1: not given */
 	bool read_only;
+	const char *kept_at; /* 'systemd', or an absolute path; NULL: nothing outlives the keeper */
+	const char *keep;    /* this is what another's kept_at means; NULL: it is not */
 	const char *worker_link; /* the keeper's word to its worker; NULL: this is the keeper */
 };
 

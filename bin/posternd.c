@@ -10,6 +10,7 @@
 #include "bin/worker.h"
 #include "control/client.h"
 #include "keeper/keeper.h"
+#include "keeper/vault.h"
 
 /* Otherwise a socket could become standard error, and log lines its messages. */
 static void fill_standard_fds(void)
@@ -47,6 +48,8 @@ int main(int argc, char **argv)
 		return worker_run(&o);
 
 	use_all_descriptors();
+	if (o.keep)
+		return vault_run(o.keep);
 	char *upgrade = NULL;
 	if (o.control && asprintf(&upgrade, "%s" CTL_KEEPER_SUFFIX, o.control) < 0)
 		return 1;
@@ -55,6 +58,7 @@ int main(int argc, char **argv)
 		.control_group = o.control_group,
 		.upgrade_path = upgrade,
 		.state_dir = o.state,
+		.kept_at = o.kept_at,
 		.program = "/proc/self/exe",
 		.argv = argv,
 		.hand_over_fd = o.fd,

@@ -20,6 +20,7 @@
 #define BACKOFF_MAX_MS 5000u
 #define STEADY_NS (250 * NS_PER_MS) /* a worker that has served this long dies of something new */
 #define STOP_MS 5000u		    /* what a worker gets to let go of its disks */
+#define VAULT_RETRY_MS 1000u
 #define SETTLE_MS 100u		    /* from READY to what takes the CPU from guests */
 
 static void set_timer(const struct loop_watch *timer, unsigned ms)
@@ -234,6 +235,13 @@ void crew_timer(struct keeper *k)
 	}
 }
 
+/* A vault that comes back is filled again. */
+static void crew_mend(struct keeper *k)
+{
+	if (office_mend_vault(&k->office))
+		set_timer(&k->settle, VAULT_RETRY_MS);
+}
+
 void crew_settle(struct keeper *k)
 {
 	int err = 0;
@@ -248,6 +256,7 @@ void crew_settle(struct keeper *k)
 		k->standby = worker_spawn(k, k->program_fd, &err);
 	if (err)
 		log_warn(NULL, "no worker stands by: %s", strerror(-err));
+	crew_mend(k);
 }
 
 void crew_replace(struct keeper *k, struct worker *w)
@@ -274,7 +283,9 @@ void crew_stop(struct keeper *k)
 {
 	struct keeper_event stop = { .op = KEEPER_STOP };
 
-	if (!k->now) {
+	/* Who has a vault leaves everything there for the next keeper, as it is. */
+	k->office.stays = k->office.vault.at;
+	if (!k->now || k->office.stays) {
 		keeper_finish(k, 0);
 		return;
 	}

@@ -173,6 +173,16 @@ static int open_store(struct keeper *k)
 	return err;
 }
 
+static int open_vault(struct keeper *k)
+{
+	int err = office_open_vault(&k->office, k->cfg->kept_at);
+
+	if (err)
+		log_error(NULL, "--kept-at: '%s' does not answer: %s", k->cfg->kept_at,
+			  strerror(-err));
+	return err;
+}
+
 static int listen_control(struct keeper *k)
 {
 	const char *path = k->cfg->control_path, *group = k->cfg->control_group;
@@ -251,15 +261,13 @@ int keeper_run(const struct keeper_config *cfg)
 			    .signals = { -1, signals_ready },
 			    .timer = { -1, timer_ready },
 			    .settle = { -1, settle_ready },
-			    .office.store = { -1, -1 },
 			    .upgrade = { .listen.fd = -1, .conn.fd = -1, .timer.fd = -1,
 					 .program_fd = -1 },
 			    .program_fd = open(cfg->program, O_PATH | O_CLOEXEC),
 			    .status = 1 };
 	int err = loop_init(&k.loop);
 
-	list_init(&k.office.sockets);
-	programs_init(&k.office.programs);
+	office_init(&k.office);
 	list_init(&k.workers);
 	if (!err)
 		err = watch_signals(&k);
@@ -267,6 +275,8 @@ int keeper_run(const struct keeper_config *cfg)
 		log_error(NULL, "cannot start: %s", strerror(-err));
 	if (!err)
 		err = open_store(&k);
+	if (!err)
+		err = open_vault(&k);
 	if (!err)
 		err = listen_control(&k);
 	if (!err)

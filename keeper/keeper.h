@@ -14,6 +14,7 @@ struct keeper_config {
 	const char *control_group; /* members may call, beside the own user and root; NULL: none */
 	const char *upgrade_path;  /* where replacing the program is asked for; NULL: nowhere */
 	const char *state_dir;	   /* created if missing; NULL: nothing is kept */
+	const char *kept_at;	   /* a vault for what must outlive the keeper, see vault.h; NULL: none */
 	const char *program;	   /* of the worker */
 	char *const *argv;	   /* of the worker; KEEPER_LINK_ARG is put behind it */
 	int hand_over_fd;	   /* the first worker inherits it, and the keeper closes it; -1 */

@@ -50,6 +50,13 @@ bool kept_fd_ok(int fd)
 	return !strncmp(what, pipe, sizeof(pipe) - 1) || !strcmp(what, eventfd);
 }
 
+bool kept_is_below(const char *key, const char *top)
+{
+	size_t len = strlen(top);
+
+	return !strncmp(key, top, len) && (!key[len] || key[len] == '/');
+}
+
 /* Return: the first whose key is not below @key in order. */
 static unsigned lower_bound(const struct kept *k, const char *key)
 {

@@ -26,6 +26,9 @@ bool kept_key_ok(const char *key);
  * eventfd, or memory (memfd, tmpfs, hugetlbfs). */
 bool kept_fd_ok(int fd);
 
+/* Whether @key is @top or lies below it. */
+bool kept_is_below(const char *key, const char *top);
+
 /* Return: NULL: there is none. It is the table's, until that changes. */
 struct kept_one *kept_find(const struct kept *k, const char *key);
 /* Puts @fd (or -1) there instead of what was. Ownership: @fd is the table's, when this is 0.

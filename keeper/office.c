@@ -7,11 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "keeper/private.h"
 
 #define SOCKETS_MAX 4096
@@ -21,6 +24,7 @@ struct kept_socket {
 	struct list node;
 	int fd;
 	struct own_file file;
+	unsigned no; /* its key's, in the vault */
 	char path[];
 };
 
@@ -125,9 +129,20 @@ static struct kept_socket *find_socket(const struct office *o, const char *path)
 	return NULL;
 }
 
+static void socket_key(const struct kept_socket *s, char key[KEEP_KEY_MAX])
+{
+	snprintf(key, KEEP_KEY_MAX, VAULT_SOCKET "%u", s->no);
+}
+
 static void drop_socket(struct office *o, struct kept_socket *s)
 {
-	own_file_unlink(s->path, &s->file);
+	char key[KEEP_KEY_MAX];
+
+	if (!o->stays) {
+		own_file_unlink(s->path, &s->file);
+		socket_key(s, key);
+		vault_drop(&o->vault, key);
+	}
 	fd_close(s->fd);
 	list_del(&s->node);
 	o->nsocket--;
@@ -156,32 +171,49 @@ int listen_for_group(const char *path, mode_t mode, const char *group, struct ow
 	return fd;
 }
 
+/* Ownership: @fd is taken. Return: 0; -ENOMEM. */
+static int add_socket(struct office *o, const char *path, int fd, struct own_file file, unsigned no)
+{
+	size_t len = strlen(path) + 1;
+	struct kept_socket *s = o->nsocket < SOCKETS_MAX ? malloc(sizeof(*s) + len) : NULL;
+
+	if (!s) {
+		fd_close(fd);
+		return -ENOMEM;
+	}
+	s->fd = fd;
+	s->file = file;
+	s->no = no;
+	memcpy(s->path, path, len);
+	list_add_tail(&o->sockets, &s->node);
+	o->nsocket++;
+	o->socket_no = (unsigned)max_u64(o->socket_no, no);
+	return 0;
+}
+
 static int serve_listen(struct office *o, const struct keeper_request *req, int *ret_fd)
 {
-	struct kept_socket *s = find_socket(o, req->path);
-	size_t len = strlen(req->path) + 1;
+	const struct kept_socket *s = find_socket(o, req->path);
+	char key[KEEP_KEY_MAX];
+	struct own_file file;
 
 	if (req->path[0] != '/' || req->mode & ~0777u)
 		return -EPROTO;
-	if (!s) {
-		if (is_full(o))
-			return -EMFILE;
-		s = o->nsocket < SOCKETS_MAX ? malloc(sizeof(*s) + len) : NULL;
-		if (!s)
-			return -ENOMEM;
-		s->fd = listen_for_group(req->path, req->mode, *req->group ? req->group : NULL,
-					 &s->file);
-		if (s->fd < 0) {
-			int err = s->fd;
-
-			free(s);
-			return err;
-		}
-		memcpy(s->path, req->path, len);
-		list_add_tail(&o->sockets, &s->node);
-		o->nsocket++;
+	if (s) {
+		*ret_fd = s->fd;
+		return 0;
 	}
-	*ret_fd = s->fd;
+	if (is_full(o))
+		return -EMFILE;
+	int fd = listen_for_group(req->path, req->mode, *req->group ? req->group : NULL, &file);
+	if (fd < 0)
+		return fd;
+	int err = add_socket(o, req->path, fd, file, o->socket_no + 1);
+	if (err)
+		return err;
+	socket_key(list_entry(o->sockets.prev, struct kept_socket, node), key);
+	vault_put(&o->vault, key, fd);
+	*ret_fd = fd;
 	return 0;
 }
 
@@ -206,7 +238,8 @@ static int serve_save(struct office *o, int fd)
 
 static int serve_put(struct office *o, const struct keeper_request *req, int fd)
 {
-	if (fd < 0 || !kept_key_ok(req->path))
+	if (fd < 0 || !kept_key_ok(req->path) ||
+	    (o->vault.at && !strncmp(req->path, VAULT_SOCKET, strlen(VAULT_SOCKET))))
 		return -EPROTO;
 	/* descriptors come from front ends: what one has sent must not be the worker's end */
 	if (!kept_fd_ok(fd))
@@ -221,7 +254,7 @@ static int serve_put(struct office *o, const struct keeper_request *req, int fd)
 	int err = kept_put(&o->kept, req->path, own);
 
 	if (!err)
-		fd_steal(&own);
+		vault_put(&o->vault, req->path, fd_steal(&own));
 	return err;
 }
 
@@ -229,6 +262,9 @@ static int serve_drop(struct office *o, const struct keeper_request *req)
 {
 	if (!kept_key_ok(req->path))
 		return -EPROTO;
+	for (unsigned i = 0; o->vault.at && i < o->kept.n; i++)
+		if (kept_is_below(o->kept.one[i]->key, req->path))
+			vault_drop(&o->vault, o->kept.one[i]->key);
 	kept_drop(&o->kept, req->path);
 	return 0;
 }
@@ -304,10 +340,81 @@ int office_serve(struct office *o, const struct keeper_request *req, int fd, int
 	return -EPROTO;
 }
 
+void office_init(struct office *o)
+{
+	*o = (struct office){ .store = { -1, -1 }, .vault.sock = -1 };
+	list_init(&o->sockets);
+	programs_init(&o->programs);
+}
+
+/* A listening socket that an earlier keeper made; its path is what it was bound to. */
+static void take_socket(struct office *o, unsigned no, int fd)
+{
+	struct sockaddr_un at = { 0 };
+	socklen_t len = sizeof(at) - 1, int_len = sizeof(int);
+	int listens = 0;
+	struct stat st;
+
+	if (getsockname(fd, (struct sockaddr *)&at, &len) || at.sun_family != AF_UNIX ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &int_len) || !listens ||
+	    lstat(at.sun_path, &st) || !S_ISSOCK(st.st_mode) || find_socket(o, at.sun_path)) {
+		log_warn(NULL, "a kept socket is of no use any more: '%s'", at.sun_path);
+		fd_close(fd);
+		return;
+	}
+	add_socket(o, at.sun_path, fd, (struct own_file){ st.st_dev, st.st_ino }, no);
+}
+
+static void take_kept(void *arg, const char *key, int fd)
+{
+	struct office *o = arg;
+	size_t len = strlen(VAULT_SOCKET);
+
+	if (!strncmp(key, VAULT_SOCKET, len))
+		take_socket(o, (unsigned)strtoul(key + len, NULL, 10), fd);
+	else if (!kept_key_ok(key) || !kept_fd_ok(fd) || kept_put(&o->kept, key, fd))
+		fd_close(fd);
+}
+
+int office_open_vault(struct office *o, const char *at)
+{
+	return vault_open(&o->vault, at, take_kept, o);
+}
+
+static void take_nothing(void *arg, const char *key, int fd)
+{
+	fd_close(fd);
+}
+
+int office_mend_vault(struct office *o)
+{
+	char key[KEEP_KEY_MAX];
+
+	if (!vault_is_lost(&o->vault))
+		return 0;
+	int err = vault_open(&o->vault, o->vault.at, take_nothing, NULL);
+
+	for (unsigned i = 0; !err && i < o->kept.n; i++)
+		err = vault_put(&o->vault, o->kept.one[i]->key, o->kept.one[i]->fd);
+	list_for_each(it, tmp, &o->sockets) {
+		const struct kept_socket *s = list_entry(it, struct kept_socket, node);
+
+		socket_key(s, key);
+		if (!err)
+			err = vault_put(&o->vault, key, s->fd);
+	}
+	if (!err)
+		log_info(NULL, "'%s' has all that is kept again", o->vault.at);
+	return err;
+}
+
 void office_fini(struct office *o)
 {
+	if (o->stays)
+		vault_settle(&o->vault);
 	list_for_each(it, tmp, &o->sockets)
 		drop_socket(o, list_entry(it, struct kept_socket, node));
 	programs_fini(&o->programs);
 	kept_fini(&o->kept);
+	vault_close(&o->vault);
 }

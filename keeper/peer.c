@@ -42,20 +42,28 @@ int peer_check(int fd, const char *group, uid_t *ret_uid)
 	return group ? in_group(fd, peer.gid, group) : -EPERM;
 }
 
-void notify_send(const char *text)
+int notify_send_fd(const char *text, int fd_with)
 {
+	static const struct timeval patience = { .tv_sec = 1 };
 	const char *path = getenv("NOTIFY_SOCKET");
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
 	size_t len = path ? strlen(path) : 0;
 
 	if (!len || len > sizeof(at.sun_path) || (path[0] != '/' && path[0] != '@'))
-		return;
+		return -ENOTCONN;
 	memcpy(at.sun_path, path, len);
 	if (path[0] == '@')
 		at.sun_path[0] = '\0'; /* the abstract name space */
 	CLEANUP(fd_cleanup) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	socklen_t room = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
 
-	if (fd >= 0)
-		sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&at, room);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&at, room))
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	return fd_send(fd, text, strlen(text), &fd_with, fd_with >= 0);
+}
+
+void notify_send(const char *text)
+{
+	notify_send_fd(text, -1);
 }

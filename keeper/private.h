@@ -9,6 +9,7 @@
 #include "keeper/kept.h"
 #include "keeper/programs.h"
 #include "keeper/proto.h"
+#include "keeper/vault.h"
 
 /* The state directory: state.json, and a lock that one keeper holds. */
 struct store {
@@ -30,6 +31,9 @@ struct office {
 	char made[KEEPER_PATH_MAX];
 	struct own_file made_file;
 	struct kept kept;
+	struct vault vault;	 /* where all of it is once more */
+	unsigned socket_no;	 /* the last one's, in the vault */
+	bool stays;		 /* what is here is left to the vault at the end */
 	struct programs programs;
 };
 
@@ -153,6 +157,11 @@ int office_serve(struct office *o, const struct keeper_request *req, int fd, int
 		 bool *ret_close);
 /* Answers KEEPER_LIST on @sock: what is kept, then the sockets, from number @from on. Return: 0; -errno of sending. */
 int office_list(const struct office *o, unsigned from, int sock);
+void office_init(struct office *o);
+/* Has a vault at @at, and what is there. Return: 0; -errno. */
+int office_open_vault(struct office *o, const char *at);
+/* Puts everything into a vault that was lost and is back. Return: 0, also if it was not lost; -errno. */
+int office_mend_vault(struct office *o);
 /* Lets go of everything but the store. */
 void office_fini(struct office *o);
 
@@ -164,7 +173,9 @@ int own_file_unlink(const char *path, const struct own_file *file);
 /* mkdir -p of all that comes before the last '/' in @path. Return: 0; -errno. */
 int make_parents(const char *path, mode_t mode);
 
-/* Tells systemd, if it wants to know. */
+/* Tells systemd, if it wants to know; with @fd unless that is -1. Return: 0; -ENOTCONN: nobody wants
+ * to; -errno. */
+int notify_send_fd(const char *text, int fd);
 void notify_send(const char *text);
 
 /* Whether the peer of the connected @fd may call: own user, root, a member of @group.

@@ -27,9 +27,7 @@ static int setup(void **state)
 {
 	strcpy(dir, "/tmp/postern-test-XXXXXX");
 	assert_non_null(mkdtemp(dir));
-	office = (struct office){ .store = { -1, -1 }, .kept = { 0 } };
-	list_init(&office.sockets);
-	programs_init(&office.programs);
+	office_init(&office);
 	snprintf(path, sizeof(path), "%s/a/state", dir);
 	assert_int_equal(store_open(&office.store, path), 0);
 	return 0;
