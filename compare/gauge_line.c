@@ -44,7 +44,8 @@ int machine_read_result(const char *line, struct compare_sample *ret, char *why)
 		json_decref(o);
 		return event ? -EREMOTEIO : -EPROTO;
 	}
-	double per = requests > 0 ? requests : 1, bad = number(o, "errors") + number(o, "mismatches");
+	double bad = number(o, "errors") + number(o, "mismatches");
+	double per = requests > 0 ? requests : 1;
 
 	*ret = (struct compare_sample){
 		.requests = (uint64_t)requests, .iops = number(o, "iops"),
@@ -58,7 +59,8 @@ int machine_read_result(const char *line, struct compare_sample *ret, char *why)
 	json_decref(o);
 	if (bad <= 0)
 		return 0;
-	snprintf(why, MACHINE_WHY, "%.0f requests failed or returned other data than was written", bad);
+	snprintf(why, MACHINE_WHY, "%.0f requests failed or returned other data than was written",
+		 bad);
 	return -EREMOTEIO;
 }
 

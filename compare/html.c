@@ -10,6 +10,8 @@
 #include "compare/figure.h"
 #include "compare/plot.h"
 
+#define PROBES (COMPARE_ROUNDS_MAX * COMPARE_PROBES_MAX)
+
 static const char style[] =
 	":root{color-scheme:light dark;--bg:#fbfbf9;--fg:#1d1f21;--dim:#5d636b;--card:#fff;"
 	"--line:#d9dcdf;--bare:#6b7280;--postern:#1660c4;--qemu:#b4560a;--qsd:#1a7a4c;--warn:#fff4d6}\n"
@@ -49,6 +51,11 @@ static const char *css_of(const struct compare_row *row)
 static bool shown(const struct compare_row *row)
 {
 	return row->timed && !*row->skipped;
+}
+
+static bool is_small_read(const struct compare_load *l)
+{
+	return l->read_pct == 100 && l->bs_b == 4096;
 }
 
 static unsigned shown_rows(const struct compare_report *r)
@@ -111,8 +118,9 @@ static void iops_by_depth(const struct compare_report *r, FILE *out)
 
 	for (unsigned i = 0; i < r->nrow; i++)
 		for (unsigned l = 0; l < r->nload && shown(&r->row[i]); l++)
-			if (r->load[l]->read_pct == 100 && r->load[l]->bs_b == 4096)
-				widen(figure_of(&r->row[i].cell[l], FIELD(iops)).value, &p.low, &p.high);
+			if (is_small_read(r->load[l]))
+				widen(figure_of(&r->row[i].cell[l], FIELD(iops)).value, &p.low,
+				      &p.high);
 	if (p.high <= 0)
 		return;
 	card_begin("IOPS by depth", "4 KiB random reads; from the lowest depth to the highest. To the "
@@ -126,7 +134,7 @@ static void iops_by_depth(const struct compare_report *r, FILE *out)
 		if (!shown(row))
 			continue;
 		for (unsigned l = 0; l < r->nload; l++)
-			if (r->load[l]->read_pct == 100 && r->load[l]->bs_b == 4096)
+			if (is_small_read(r->load[l]))
 				widen(figure_of(&row->cell[l], FIELD(iops)).value, &low, &high);
 		snprintf(value, sizeof(value), "%s", high > 0 ? format_iops(low, buf) : "-");
 		if (high > low)
@@ -138,7 +146,7 @@ static void iops_by_depth(const struct compare_report *r, FILE *out)
 		for (unsigned l = 0; l < r->nload; l++) {
 			struct figure f = figure_of(&row->cell[l], FIELD(iops));
 
-			if (r->load[l]->read_pct != 100 || r->load[l]->bs_b != 4096 || !f.n)
+			if (!is_small_read(r->load[l]) || !f.n)
 				continue;
 			snprintf(tip, sizeof(tip), "depth %u: %s IOPS", r->load[l]->depth,
 				 format_iops(f.value, buf));
@@ -197,8 +205,8 @@ static void latency(const struct compare_report *r, unsigned l, FILE *out)
 	if (p.high <= 0)
 		return;
 	snprintf(title, sizeof(title), "Latency, %s", r->load[l]->title);
-	card_begin(title, "Dot: median. Thick: the middle half; then 10 to 95 %; thin: 1 to 99.9 % of all "
-		   "requests. To the left is better.", out);
+	card_begin(title, "Dot: median. Thick: the middle half; then 10 to 95 %; thin: 1 to 99.9 % of "
+		   "all requests. To the left is better.", out);
 	plot_begin(&p, title);
 	for (unsigned i = 0; i < r->nrow; i++)
 		if (shown(&r->row[i]))
@@ -225,7 +233,8 @@ static void cpu_per_io(const struct compare_report *r, unsigned l, FILE *out)
 	if (p.high <= 0)
 		return;
 	snprintf(title, sizeof(title), "Host CPU per request, %s", r->load[l]->title);
-	card_begin(title, "Guest, poller and kernel together, at full speed. To the left is better.", out);
+	card_begin(title, "Guest, poller and kernel together, at full speed. To the left is better.",
+		   out);
 	plot_begin(&p, title);
 	for (unsigned i = 0; i < r->nrow; i++) {
 		const struct compare_row *row = &r->row[i];
@@ -254,9 +263,10 @@ static void paced_cpus(const struct compare_report *r, FILE *out)
 			p.high = report_paced_cpus(r, &r->row[i]).value;
 	if (p.high <= 0)
 		return;
-	snprintf(title, sizeof(title), "Host CPUs at the same %s IOPS", format_iops(r->paced_iops, buf));
-	card_begin(title, "What each path costs at a load that all sustain, and in per cent of the bare "
-		   "host. Dashed: 110 % of bare, where folklore puts virtualisation.", out);
+	snprintf(title, sizeof(title), "Host CPUs at the same %s IOPS",
+		 format_iops(r->paced_iops, buf));
+	card_begin(title, "What each path costs at a load that all sustain, and in per cent of the "
+		   "bare host. Dashed: 110 % of bare, where folklore puts virtualisation.", out);
 	plot_begin(&p, title);
 	for (unsigned i = 0; i < r->nrow; i++) {
 		const struct compare_row *row = &r->row[i];
@@ -289,10 +299,10 @@ static void probes(struct plot *p, const struct compare_row *row)
 
 			if (at->offered <= 0)
 				continue;
-			snprintf(tip, sizeof(tip), "offered %s, done %s IOPS", format_iops(at->offered, a),
-				 format_iops(at->iops, b));
-			plot_dot(p, at->offered, at->offered <= row->threshold[i] ? css_of(row) : "not",
-				 tip);
+			snprintf(tip, sizeof(tip), "offered %s, done %s IOPS",
+				 format_iops(at->offered, a), format_iops(at->iops, b));
+			plot_dot(p, at->offered,
+				 at->offered <= row->threshold[i] ? css_of(row) : "not", tip);
 		}
 	}
 }
@@ -303,14 +313,13 @@ static void saturation(const struct compare_report *r, FILE *out)
 	char value[40], buf[16];
 
 	for (unsigned i = 0; i < r->nrow; i++)
-		for (unsigned k = 0; shown(&r->row[i]) && k < COMPARE_ROUNDS_MAX * COMPARE_PROBES_MAX; k++)
-			widen(r->row[i].probe[k / COMPARE_PROBES_MAX][k % COMPARE_PROBES_MAX].offered,
-			      &p.low, &p.high);
+		for (unsigned k = 0; shown(&r->row[i]) && k < PROBES; k++)
+			widen((&r->row[i].probe[0][0])[k].offered, &p.low, &p.high);
 	if (p.high <= 0)
 		return;
-	card_begin("Where each path saturates", "Loads offered one request at a time, evenly: filled where "
-		   "the path kept up (95 % done), hollow where it did not. The line ends at its threshold.",
-		   out);
+	card_begin("Where each path saturates", "Loads offered one request at a time, evenly: filled "
+		   "where the path kept up (95 % done), hollow where it did not. The line ends at its "
+		   "threshold.", out);
 	plot_begin(&p, "Load at which each path saturates");
 	for (unsigned i = 0; i < r->nrow; i++) {
 		const struct compare_row *row = &r->row[i];
@@ -495,6 +504,6 @@ void compare_html(const struct compare_report *r, FILE *out)
 	features(r, out);
 	fast12(r, out);
 	skipped(r, out);
-	fputs("<p class=\"dim\">Figures are medians over the rounds, +- half their reach; ratios are taken "
-	      "within each round. Written by postern compare.</p>\n</body>\n</html>\n", out);
+	fputs("<p class=\"dim\">Figures are medians over the rounds, +- half their reach; ratios are "
+	      "taken within each round. Written by postern compare.</p>\n</body>\n</html>\n", out);
 }

@@ -61,8 +61,7 @@ static json_t *entry(const struct compare_report *r, const struct compare_row *r
 	json_object_set_new(o, "exits_per_io", field(row, c, FIELD(exits), true));
 	json_object_set_new(o, "host_cpu_ns_per_io", field(row, c, FIELD(cpu_ns), true));
 	json_object_set_new(o, "verified_b", json_integer((json_int_t)row->verified_b));
-	json_object_set_new(o, "rounds", json_integer(figure_of(c, FIELD(kicks)).n |
-						      (unsigned)iops.n));
+	json_object_set_new(o, "rounds", json_integer(iops.n));
 	json_object_set_new(o, "keeps", keeps(row->path->keeps));
 	json_object_set_new(o, "skipped", *row->skipped ? json_string(row->skipped) : json_null());
 	return o;

@@ -346,9 +346,10 @@ static void write_command(const struct machine *m, const struct compare_path *pa
 {
 	static const char *const verify[] = { "off", "written", "all" };
 
-	snprintf(buf, size, "run id=%u disk=%d kick=%s wait=%s read=%u sequential=%s bs=%u depth=%u ms=%llu "
-		 "warm_ms=%llu requests=%llu iops=%.0f range=%llu verify=%s seed=%llu hist=%s",
-		 m->asked, machine_disk(m, path), path->kicks_late ? "late" : "auto", path->guest_polls ? "poll" : "irq", load->read_pct,
+	snprintf(buf, size, "run id=%u disk=%d kick=%s wait=%s read=%u sequential=%s bs=%u depth=%u "
+		 "ms=%llu warm_ms=%llu requests=%llu iops=%.0f range=%llu verify=%s seed=%llu hist=%s",
+		 m->asked, machine_disk(m, path), path->kicks_late ? "late" : "auto",
+		 path->guest_polls ? "poll" : "irq", load->read_pct,
 		 load->sequential ? "on" : "off", load->bs_b, load->depth,
 		 (unsigned long long)(load->run_ns / NS_PER_MS),
 		 (unsigned long long)(load->warm_ns / NS_PER_MS),

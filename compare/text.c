@@ -68,8 +68,8 @@ static void load_table(const struct compare_report *r, unsigned l, FILE *out)
 	fprintf(out, "\n%s\n%-*s  %7s  %5s  %6s  %6s  %6s  %6s  %6s  %5s  %5s  %5s  %6s\n",
 		r->load[l]->title, TITLE, "", "IOPS", "", "of", "p50", "added", "p99", "p99.9",
 		"kicks", "irqs", "exits", "CPU");
-	fprintf(out, "%-*s  %7s  %5s  %6s  %6s  %6s  %6s  %6s  %19s  %6s\n", TITLE, "", "", "", "bare",
-		"us", "us", "us", "us", "a request", "us");
+	fprintf(out, "%-*s  %7s  %5s  %6s  %6s  %6s  %6s  %6s  %19s  %6s\n", TITLE, "", "", "",
+		"bare", "us", "us", "us", "us", "a request", "us");
 	for (unsigned i = 0; i < r->nrow; i++) {
 		const struct compare_row *row = &r->row[i];
 
@@ -124,7 +124,8 @@ static void verified_line(const struct compare_report *r, FILE *out)
 
 		if (*row->skipped || !row->verified_b)
 			continue;
-		fprintf(out, "%s%s %.1f MiB", any ? ", " : "\nBytes read back as they had been written: ",
+		fprintf(out, "%s%s %.1f MiB",
+			any ? ", " : "\nBytes read back as they had been written: ",
 			row->path->id, (double)row->verified_b / (double)MIB);
 		any = true;
 	}
@@ -139,9 +140,9 @@ static void paced_table(const struct compare_report *r, FILE *out)
 
 	if (r->paced_iops <= 0)
 		return;
-	fprintf(out, "\nOne load that all sustain, %s IOPS of 4 KiB random reads, and each one's limit\n"
-		"%-*s  %9s  %8s  %7s  %15s\n", format_iops(r->paced_iops, buf), TITLE, "", "host CPUs",
-		"of bare", "p50 us", "keeps up with");
+	fprintf(out, "\nOne load that all sustain, %s IOPS of 4 KiB random reads, and each one's "
+		"limit\n%-*s  %9s  %8s  %7s  %15s\n", format_iops(r->paced_iops, buf), TITLE, "",
+		"host CPUs", "of bare", "p50 us", "keeps up with");
 	for (unsigned i = 0; i < r->nrow; i++) {
 		const struct compare_row *row = &r->row[i];
 		struct figure cpus = report_paced_cpus(r, row), of = report_paced_pct(r, row);
@@ -161,8 +162,8 @@ static void paced_table(const struct compare_report *r, FILE *out)
 		cell(out, 15, &most, limit);
 		fputc('\n', out);
 	}
-	fputs("The folklore: virtualisation costs less than 10 % extra, which would be 110 % of bare.\n",
-	      out);
+	fputs("The folklore: virtualisation costs less than 10 % extra, which would be 110 % of "
+	      "bare.\n", out);
 }
 
 static void keeps_table(const struct compare_report *r, FILE *out)
