@@ -26,9 +26,9 @@ def armed_cost(target, client, rounds, ms):
 	together: the median over rounds of the medium that it costs more."""
 	worst = []
 	for medium in ("null", "ram"):
-		off = target.disk(medium + "-off", {"kind": medium}, size=256 * MIB, timeout_ms=0)
-		on = target.disk(medium + "-on", {"kind": medium}, size=256 * MIB, timeout_ms=10000,
-		                 function=[{"kind": "limit", "iops": NEVER_REACHED}])
+		off = target.disk(medium + "-off", {"kind": medium}, size=256 * MIB, timeout="0")
+		on = target.disk(medium + "-on", {"kind": medium}, size=256 * MIB, timeout="10s",
+		                 iops=NEVER_REACHED)
 		for at in (off, on):
 			tool("load", client, socket=at, bs=MIB, depth=4, read=0, seq=1, ms=0, requests=256, warm=0)
 		costs = []
@@ -48,7 +48,7 @@ def limit_error(target, client, rounds):
 	for iops in LIMITS:
 		errors = []
 		for _ in range(rounds):
-			target.call("disk.set", name="limited", function=[{"kind": "limit", "iops": iops}])
+			target.call("disk.set", name="limited", iops=iops)
 			got = tool("load", client, socket=at, depth=32, warm=1500, ms=1000)
 			errors.append(100 * abs(got["requests"] * 1e9 / got["elapsed_ns"] / iops - 1))
 		worst.append(errors)
@@ -58,8 +58,7 @@ def limit_error(target, client, rounds):
 def noisy_ratio(target, client, rounds, ms):
 	"""p99 at depth 1 of a quiet disk beside a limited noisy one on the same poller, against alone."""
 	quiet = target.disk("quiet", {"kind": "null"}, size=64 * MIB)
-	noisy = target.disk("noisy", {"kind": "null"}, size=64 * MIB,
-	                    function=[{"kind": "limit", "iops": 20000}])
+	noisy = target.disk("noisy", {"kind": "null"}, size=64 * MIB, iops=20000)
 	ratios = []
 	for _ in range(rounds):
 		alone = tool("noisy", client, socket=quiet, ms=ms)["p99"]
