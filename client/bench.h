@@ -54,8 +54,8 @@ struct client_bench_result {
 
 /* Runs @load on an open client's queues, all of them, from this thread. Context: blocks, or
  * spins; allocates before it starts. Return: 0, also with errors and mismatches counted; -EINVAL
- * (block size, range or depth that do not fit); -ETIMEDOUT (nothing came back in silence_ns); -EPROTO
- * (broken ring); -ENOMEM. */
+ * (block size, range or depth that do not fit); -ETIMEDOUT (nothing came back in silence_ns);
+ * -EPROTO (broken ring); -ENOMEM. */
 int client_load_run(struct client *c, const struct client_load *load,
 		    struct client_bench_result *ret);
 

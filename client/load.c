@@ -483,7 +483,8 @@ static void tell_hist(const struct load *l, struct hist *h)
 		hist_add(h, clock_ticks_to_ns(scale, (uint64_t)i << FINE_SHIFT), l->fine[i]);
 	for (unsigned b = 0; b < HIST_BUCKETS; b++)
 		if (l->coarse.count[b])
-			hist_add(h, clock_ticks_to_ns(scale, hist_bucket_max(b)), l->coarse.count[b]);
+			hist_add(h, clock_ticks_to_ns(scale, hist_bucket_max(b)),
+				 l->coarse.count[b]);
 }
 
 static void fill_result(const struct load *l, uint64_t elapsed_ns, struct client_bench_result *r)

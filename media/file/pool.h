@@ -79,8 +79,8 @@ void pool_close(struct pool *p);
  * thread; one system call if a helper sleeps. */
 void pool_push(struct pool *p, struct pool_done *done, struct req *r);
 
-/* Opens the way back to a lane, with a helper who knows it. Context: control thread; waits until idle
- * helpers that do not know it have left. Return: 0;
+/* Opens the way back to a lane, with a helper who knows it. Context: control thread; waits until
+ * idle helpers that do not know it have left. Return: 0;
  * -EAGAIN: no thread can be started; -errno. */
 int pool_done_open(struct pool *p, struct pool_done *d);
 /* Nothing is in flight; waits until no helper looks at @d. Does nothing if it was not opened. */

@@ -285,7 +285,7 @@ static void asks_for_no_interrupt_while_it_polls(void **state)
 	client_close(p);
 }
 
-/* A device that uses one and is slow to look whether it may interrupt, all along the 16-bit index. */
+/* A device that uses one and is slow to look whether it may interrupt, all along the index. */
 static void is_not_interrupted_however_late_the_device_looks(void **state)
 {
 	struct client *c = open_with((struct client_conf){ .depth = 1 });
@@ -319,7 +319,8 @@ static void kicks_as_it_was_told_to(void **state)
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct client *c = open_with((struct client_conf){ .depth = 2, .no_event_idx = true });
+		struct client_conf conf = { .depth = 2, .no_event_idx = true };
+		struct client *c = open_with(conf);
 		struct client_queue *q = client_queue(c, 0);
 
 		q->kick_when = cases[i].when;

@@ -30,7 +30,7 @@
 #define EFER_LME 0x100
 #define RFLAGS_IF 0x200
 
-/* Where boot.h says that the local APIC is: an address that fits into an instruction. */
+/* Of the local APIC, at the second address that it has here: one that fits into an instruction. */
 #define APIC_EOI 0x7fe000b0
 
 	/* 18 is XEN_ELFNOTE_PHYS32_ENTRY: where a PVH loader jumps to. */
@@ -185,8 +185,8 @@ tss_map: .fill 8192, 1, 0
 	.byte 0xff
 tss_end:
 
-	/* 0 to 3 GiB as memory, with the local APIC at 2 GiB - 2 MiB, to 4 GiB as devices, and a GiB
-	 * that boot.h gives out for devices above that */
+	/* 0 to 3 GiB as memory, with the local APIC at 2 GiB - 2 MiB, to 4 GiB as devices, and a
+	 * GiB that machine_map() gives out for devices elsewhere */
 	.balign 4096
 	.globl device_window
 level4:	.quad level3 + PTE_TABLE

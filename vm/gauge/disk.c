@@ -57,6 +57,14 @@ static void reset(struct virtio_pci_common *common)
 		cpu_relax();
 }
 
+static void *map_cap(struct pci_fn f, unsigned cap)
+{
+	uint8_t bar = pci_read_8(f, cap + offsetof(struct virtio_pci_cap, bar));
+	uint32_t off_b = pci_read_32(f, cap + offsetof(struct virtio_pci_cap, offset));
+
+	return pci_map(f, bar, off_b, pci_read_32(f, cap + offsetof(struct virtio_pci_cap, length)));
+}
+
 /* 4.1.4: of several capabilities of a type the first that can be used counts. */
 static void map_caps(struct disk *d)
 {
@@ -68,10 +76,7 @@ static void map_caps(struct disk *d)
 
 		if (type >= VIRTIO_PCI_CAP_TYPES || part[type])
 			continue;
-		part[type] = pci_map(d->pci,
-				     pci_read_8(d->pci, at + offsetof(struct virtio_pci_cap, bar)),
-				     pci_read_32(d->pci, at + offsetof(struct virtio_pci_cap, offset)),
-				     pci_read_32(d->pci, at + offsetof(struct virtio_pci_cap, length)));
+		part[type] = map_cap(d->pci, at);
 		if (type == VIRTIO_PCI_CAP_NOTIFY_CFG)
 			d->notify_step_b = pci_read_32(d->pci, at + sizeof(struct virtio_pci_cap));
 	}
@@ -170,7 +175,8 @@ static bool queue_memory(struct client_queue *q)
 	q->line_guest = (uintptr_t)q->line;
 	q->table_guest = (uintptr_t)q->table;
 	q->data_guest = (uintptr_t)q->data;
-	return q->desc && q->avail && q->used && q->line && q->table && q->data && q->slot && q->slot_of;
+	return q->desc && q->avail && q->used && q->line && q->table && q->data && q->slot &&
+	       q->slot_of;
 }
 
 static void write_64(void *at, const void *value)
@@ -199,7 +205,8 @@ static void start_queue(struct client *c)
 }
 
 /* 3.1.1 */
-const char *disk_open(const struct disk *d, const struct disk_conf *conf, struct client **ret_client)
+const char *disk_open(const struct disk *d, const struct disk_conf *conf,
+		      struct client **ret_client)
 {
 	struct client *c = &live;
 	uint8_t status = VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER;
@@ -268,8 +275,9 @@ void client_kick(struct client_queue *q)
 int client_wait(struct client *c, uint64_t timeout_ns)
 {
 	uint64_t before = c->q.interrupts;
+	uint64_t ticks = clock_ns_to_ticks(clock_scale(), timeout_ns);
 
-	machine_sleep(c->wakeups_seen, clock_ticks() + clock_ns_to_ticks(clock_scale(), timeout_ns));
+	machine_sleep(c->wakeups_seen, clock_ticks() + ticks);
 	/* from here on: what comes before the next sleep, armed or not, cuts that short */
 	c->wakeups_seen = machine_wakeups();
 	return client_queue(c, 0)->interrupts != before;

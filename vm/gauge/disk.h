@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The machine's virtio-blk devices, and the one that is live: it is the load loop's `struct client`,
- * so client/client.h has the functions that drive it.
+ * The machine's virtio-blk devices, and the one that is live: it is the load loop's `struct
+ * client`, so client/client.h has the functions that drive it.
  */
 #pragma once
 
@@ -35,6 +35,7 @@ struct disk_conf {
 };
 
 /* Brings a disk to life with one queue, polled. Return: NULL, and the client; or why not. */
-const char *disk_open(const struct disk *d, const struct disk_conf *conf, struct client **ret_client);
+const char *disk_open(const struct disk *d, const struct disk_conf *conf,
+		      struct client **ret_client);
 /* Resets it; what was in flight is forgotten. Its memory goes with machine_release(). */
 void disk_close(struct client *c);

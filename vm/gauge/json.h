@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * JSON onto the serial line, as it is said: nothing is kept but a little buffer. A key of NULL is an
- * element of a list. Text is sent as it is, so it must be such that needs no quoting.
+ * JSON onto the serial line, as it is said: nothing is kept but a little buffer. A key of NULL is
+ * an element of a list. Text is sent as it is, so it must be such that needs no quoting.
  */
 #pragma once
 

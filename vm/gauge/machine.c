@@ -25,7 +25,9 @@ extern struct idt_gate idt[256];
 extern uint32_t boot_info, wakeups, device_interrupts;
 extern uint32_t timer_set; /* the handler clears it */
 extern uint64_t device_window[512];
-extern char arena[], fault_entry[], protection_entry[], device_entry[], timer_entry[], wake_entry[], spurious_entry[];
+extern char arena[];
+extern char fault_entry[], protection_entry[], spurious_entry[];
+extern char device_entry[], timer_entry[], wake_entry[];
 void gate(uint32_t seen);
 
 /* The local APIC at the address that handlers can name, see boot.S; and the I/O APIC. */
@@ -199,8 +201,11 @@ void machine_sleep(uint32_t seen, uint64_t until)
 		return;
 	/* One that fires before is left as it is: setting it costs as much as an exit, and all
 	 * that an early one does is to wake us up. */
-	if (until != MACHINE_NEVER && (!__atomic_load_n(&timer_set, __ATOMIC_RELAXED) || timer_at > until)) {
-		uint64_t count = (uint64_t)((unsigned __int128)(until - now) * timer_per_tick_32 >> 32);
+	bool set = __atomic_load_n(&timer_set, __ATOMIC_RELAXED) && timer_at <= until;
+
+	if (until != MACHINE_NEVER && !set) {
+		unsigned __int128 left = until - now;
+		uint64_t count = (uint64_t)(left * timer_per_tick_32 >> 32);
 
 		timer_at = until;
 		/* before the timer can fire */

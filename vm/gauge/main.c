@@ -18,7 +18,8 @@
 
 /* Called by boot.S: the second when the processor met an exception. */
 void gauge_main(void) __attribute__((noreturn));
-void gauge_fault(uint64_t vector, uint64_t code, uint64_t at, uint64_t address) __attribute__((noreturn));
+void gauge_fault(uint64_t vector, uint64_t code, uint64_t at, uint64_t address)
+	__attribute__((noreturn));
 
 static unsigned ndisks;
 
@@ -44,7 +45,9 @@ static void tell_disk(const struct disk *d)
 
 static void tell_ready(void)
 {
-	const char *const sources[] = { [TSC_CPUID] = "cpuid", [TSC_HOST] = "host", [TSC_PIT] = "pit" };
+	const char *const sources[] = {
+		[TSC_CPUID] = "cpuid", [TSC_HOST] = "host", [TSC_PIT] = "pit"
+	};
 	char name[13];
 
 	tsc_hypervisor(name);

@@ -10,7 +10,8 @@
 #include "vm/gauge/words.h"
 
 static const char *const rings[] = { "split", "packed", NULL };
-static const char *const kicks[] = { "auto", "always", "never", "late", NULL }; /* enum client_kick_when */
+/* enum client_kick_when */
+static const char *const kicks[] = { "auto", "always", "never", "late", NULL };
 static const char *const waits[] = { "poll", "irq", NULL };
 static const char *const verifies[] = { "off", "written", "all", NULL }; /* enum client_verify */
 static const char *const switches[] = { "off", "on", NULL };
@@ -18,7 +19,8 @@ static const char *const switches[] = { "off", "on", NULL };
 /* What a line asks for, key by key. */
 struct ask {
 	char id[WORDS_NAME_MAX + 1];
-	uint64_t disk, read, bs_b, depth, ms, warm_ms, requests, iops, start_b, range_b, seed, patience_ms;
+	uint64_t disk, read, bs_b, depth, ms, warm_ms, requests, iops;
+	uint64_t start_b, range_b, seed, patience_ms;
 	unsigned ring, kick, wait, sequential, verify, event_idx, indirect, hist;
 };
 
@@ -134,7 +136,8 @@ static void report(int rc, const struct ask *a, const struct client_bench_result
 		refuse(a, "range: too large to remember what was written");
 		return;
 	default:
-		refuse(a, "bs, start and range do not fit together or into the disk, or no end is given");
+		refuse(a, "bs, start and range do not fit together or into the disk, or there is "
+			  "no end");
 		return;
 	}
 	tell_ask(a);
@@ -179,7 +182,8 @@ void run(char *words, unsigned ndisks)
 		return;
 	}
 	const struct disk_conf conf = { .packed = a.ring, .indirect = a.indirect,
-					.event_idx = a.event_idx, .kick = (enum client_kick_when)a.kick,
+					.event_idx = a.event_idx,
+					.kick = (enum client_kick_when)a.kick,
 					.depth = (uint16_t)a.depth, .bs_b = (uint32_t)a.bs_b };
 
 	why = disk_open(disk_get((unsigned)a.disk), &conf, &c);

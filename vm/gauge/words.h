@@ -25,6 +25,6 @@ struct words_key {
 /* Ends the word that @s begins with. Return: the next one; "" at the end. */
 char *words_next(char *s);
 
-/* Stores @words, which are changed, into @to; the table ends with a key without a name. Return: NULL;
- * or what is wrong, in static memory, as one line without quotes. */
+/* Stores @words, which are changed, into @to; the table ends with a key without a name. Return:
+ * NULL; or what is wrong, in static memory, as one line without quotes. */
 const char *words_read(char *words, const struct words_key *keys, void *to);
