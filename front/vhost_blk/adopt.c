@@ -292,6 +292,8 @@ int adopt_session(struct vhost_blk *f, int sock, struct session **ret_session, c
 	struct memo *memo = NULL;
 	int err = open_page(f, &memo, &page, ret_what, room);
 
+	if (err && err != -ENOENT)
+		keep_drop_all(&f->conf.keep);
 	if (err)
 		return err;
 	struct session *s = session_alloc(f, -1);

@@ -67,7 +67,6 @@ static void take_over(struct vhost_blk *f)
 		log_error(name, "ends a connection that cannot go on: %s", what);
 		shutdown(sock, SHUT_RDWR);
 		fd_close(sock);
-		keep_drop_all(&f->conf.keep);
 	} else {
 		log_info(name, "goes on with the connection of process %d", (int)s->peer_pid);
 		set_session(f, s);
