@@ -55,6 +55,8 @@ static enum step error_down(void *state, struct req *r)
 
 	if (!is_chosen(&f->conf, r) || !is_nth(f) || !may_fail(f))
 		return STEP_PASS;
+	if (f->conf.aborts)
+		abort();
 	r->status = (uint8_t)f->conf.status;
 	return STEP_DONE;
 }

@@ -13,6 +13,7 @@ struct error_conf {
 	uint64_t every;		/* of those, each nth fails; at least 1 */
 	uint64_t count;		/* so many fail, and no more; 0: without end */
 	enum req_status status; /* with which they fail */
+	bool aborts; /* or rather than that, the process ends: a bug on demand */
 };
 
 /* Context: control thread. Ownership: closed by its own close operation. Return: 0 or -ENOMEM. */

@@ -10,7 +10,7 @@
 #define SECTOR_MAX (UINT64_MAX / SECTOR_B)
 
 static const char *const ops[] = { "read", "write", "flush", "discard", "zeroes", "all", NULL };
-static const char *const statuses[] = { "io_error", "no_space", NULL };
+static const char *const statuses[] = { "io_error", "no_space", "abort", NULL };
 
 static const struct ctl_param error_params[] = {
 	{ .name = "op", .type = CTL_ENUM, .choices = ops, .value = "all",
@@ -24,7 +24,7 @@ static const struct ctl_param error_params[] = {
 	{ .name = "count", .type = CTL_UINT, .value = "0",
 	  .help = "So many fail and then no more (0: without end)" },
 	{ .name = "status", .type = CTL_ENUM, .choices = statuses, .value = "io_error",
-	  .help = "What the guest is told" },
+	  .help = "What the guest is told; or abort: the worker ends, as if by a bug" },
 	{ 0 },
 };
 
@@ -47,7 +47,8 @@ static int open_error(const json_t *params, struct function **ret, struct ctl_er
 				.count = ctl_u64(params, "count"),
 				.status = strcmp(ctl_str(params, "status"), "no_space")
 						  ? REQ_IOERR
-						  : REQ_NOSPC };
+						  : REQ_NOSPC,
+				.aborts = !strcmp(ctl_str(params, "status"), "abort") };
 
 	static_assert(REQ_READ == 0 && REQ_WRITE == 1 && REQ_FLUSH == 2 && REQ_DISCARD == 3 &&
 		      REQ_ZEROES == 4, "ops[] is in this order");
