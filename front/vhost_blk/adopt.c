@@ -15,8 +15,9 @@ static_assert(KEPT_QUEUES == FRONT_QUEUES_MAX && KEPT_REGIONS == GMEM_REGIONS_MA
 
 static void record_queue(const struct session_queue *q, struct kept_queue *ret)
 {
-	/* in the order of KEPT_QUEUE_HAS_AT and so on */
-	unsigned flags = q->has_at | q->has_kick << 1 | q->enabled << 2 | q->at.log << 3;
+	uint32_t flags = (q->has_at ? KEPT_QUEUE_HAS_AT : 0) |
+			 (q->has_kick ? KEPT_QUEUE_HAS_KICK : 0) |
+			 (q->enabled ? KEPT_QUEUE_ENABLED : 0) | (q->at.log ? KEPT_QUEUE_LOG : 0);
 
 	*ret = (struct kept_queue){ .desc = q->at.desc, .avail = q->at.avail, .used = q->at.used,
 				    .log_gpa = q->at.log_gpa, .base = q->base, .size = q->size,
@@ -34,8 +35,11 @@ void adopt_record(const struct session *s, struct kept_state *ret_state)
 	k->size_b = s->told_b;
 	k->since_ns = s->since_ns;
 	k->handled = s->handled;
+	pthread_mutex_lock(&s->f->lock);
+	bool resize_pending = s->resize_pending;
+	pthread_mutex_unlock(&s->f->lock);
 	k->flags = (s->f->writeback ? KEPT_WRITEBACK : 0) |
-		   (s->resize_pending ? KEPT_RESIZE_PENDING : 0) |
+		   (resize_pending ? KEPT_RESIZE_PENDING : 0) |
 		   (t->packed ? KEPT_TRACK_PACKED : 0);
 	k->peer_pid = (uint32_t)s->peer_pid;
 	k->backend = s->backend.slot;

@@ -124,7 +124,8 @@ static int prepare(struct session *s, struct session_queue *q)
 	int err = vq_place(v, s->mem, &q->at);
 	if (err)
 		return err;
-	if (has_track(s, q)) {
+	v->track_returns = has_track(s, q);
+	if (v->track_returns) {
 		/* a region laid out before the ring format was settled is too short for the other */
 		if (v->size > s->track.size || v->packed != s->track.packed)
 			return -EINVAL;

@@ -196,8 +196,9 @@ bool vq_forget(struct req *r)
 	struct vq *q = blk_queue(r);
 	struct blk_tag tag = blk_priv(r)->tag;
 
-	/* A migration takes the disk elsewhere, and the region stays here. */
-	if (!q->track_split || q->log)
+	/* A region of our own goes with the queue; a migration takes the disk elsewhere, and the region
+	 * stays here. */
+	if (!q->track_returns || q->log)
 		return false;
 	if (blk_tag_gen(tag) != q->gen)
 		q->old_inflight--;

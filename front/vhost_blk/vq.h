@@ -85,6 +85,7 @@ struct vq {
 	uint16_t track_next; /* packed: free entry for the next descriptor fetched */
 	uint16_t track_last; /* packed: entry of the last one fetched */
 	uint16_t track_size; /* entries in the region */
+	bool track_returns;  /* it is the front end's, who hands it back when the queue starts anew */
 	uint16_t *pushed;  /* split: heads, packed: entries; of those not yet published */
 	uint16_t *replay;  /* heads or entries that a predecessor left, in order */
 	unsigned nreplay, next_replay;

@@ -136,8 +136,8 @@ class FrontEnd:
 			assert len(fds) == 1, (step.name, fds)
 			self.inflight_fd, self.inflight = fds[0], payload
 
-	def read_first_block(self):
-		"""One request through the ring. Returns its data."""
+	def put_read(self):
+		"""Puts a request for the first block into the ring."""
 		n, mem = self.requests, self.mem
 		struct.pack_into("<IIQ", mem, HEADER, 0, 0, 0)
 		mem[STATUS] = 0xff
@@ -149,6 +149,11 @@ class FrontEnd:
 		struct.pack_into("<H", mem, AVAIL + 2, n + 1)
 		self.requests += 1
 		os.eventfd_write(self.kick, 1)
+
+	def read_first_block(self):
+		"""One request through the ring. Returns its data."""
+		mem = self.mem
+		self.put_read()
 		while struct.unpack_from("<H", mem, USED + 2)[0] != self.requests:
 			ready = select.select([self.call, self.sock], [], [], LIMIT_S)[0]
 			if self.call in ready:
