@@ -129,7 +129,7 @@ static inline uint8_t blk_status(unsigned s)
 				     VIRTIO_BLK_S_IOERR;
 }
 
-/* Memory has been changed: counts those of old tables. */
+/* Memory has been changed, or a replay is under way: counts those of old tables. */
 void blk_end_old(struct vq *q, struct req *const *reqs, unsigned n);
 /* A migration is under way: marks the pages that data and status were written to, after that and
  * before the guest is told. */
