@@ -14,7 +14,7 @@
 #include "vm/vm.h"
 
 #define MEMORY_B (128 * MIB)
-#define READY_NS (40 * NS_PER_S) /* under emulation the firmware alone takes seconds */
+#define READY_NS (30 * NS_PER_S) /* under emulation the firmware alone takes seconds */
 #define ANSWER_NS (30 * NS_PER_S)
 #define QMP_MS 5000
 #define EXTRA_MAX 40

@@ -5,7 +5,8 @@
 
 #include "compare/figure.h"
 
-#define TITLE 34
+#define TITLE 33
+#define WIDTH 108
 
 static bool is_host(const struct compare_row *row)
 {
@@ -15,7 +16,7 @@ static bool is_host(const struct compare_row *row)
 /* A cell of the table, @width wide; a dash for what is not known. */
 static void cell(FILE *out, int width, const struct figure *f, const char *text)
 {
-	fprintf(out, "  %*s", width, f->n ? text : "-");
+	fprintf(out, " %*s", width, f->n ? text : "-");
 }
 
 static void times_cells(const struct compare_report *r, const struct compare_row *row, unsigned l,
@@ -57,7 +58,7 @@ static void count_cells(const struct compare_row *row, unsigned l, FILE *out)
 		struct figure f = figure_of(c, count[i]);
 
 		snprintf(buf, sizeof(buf), "%.*f", f.value < 100 ? 2 : 0, f.value);
-		cell(out, 5, &f, buf);
+		cell(out, 6, &f, buf);
 	}
 	cell(out, 6, &cpu, format_us(cpu.value, buf));
 	fputc('\n', out);
@@ -65,10 +66,10 @@ static void count_cells(const struct compare_row *row, unsigned l, FILE *out)
 
 static void load_table(const struct compare_report *r, unsigned l, FILE *out)
 {
-	fprintf(out, "\n%s\n%-*s  %7s  %5s  %6s  %6s  %6s  %6s  %6s  %5s  %5s  %5s  %6s\n",
+	fprintf(out, "\n%s\n%-*s %7s %5s %6s %6s %6s %6s %6s %6s %6s %6s %6s\n",
 		r->load[l]->title, TITLE, "", "IOPS", "", "of", "p50", "added", "p99", "p99.9",
 		"kicks", "irqs", "exits", "CPU");
-	fprintf(out, "%-*s  %7s  %5s  %6s  %6s  %6s  %6s  %6s  %19s  %6s\n", TITLE, "", "", "",
+	fprintf(out, "%-*s %7s %5s %6s %6s %6s %6s %6s %20s %6s\n", TITLE, "", "", "",
 		"bare", "us", "us", "us", "us", "a request", "us");
 	for (unsigned i = 0; i < r->nrow; i++) {
 		const struct compare_row *row = &r->row[i];
@@ -91,7 +92,7 @@ static void counts_table(const struct compare_report *r, FILE *out)
 	fprintf(out, "\nGuests under emulation: counted, not timed\n%-*s", TITLE, "a request costs");
 	for (unsigned l = 0; l < r->nload; l++)
 		if (r->load[l]->standard)
-			fprintf(out, "  %5s  %5s, depth %-3u", "kicks", "irqs", r->load[l]->depth);
+			fprintf(out, " %6s %6s, depth %-3u", "kicks", "irqs", r->load[l]->depth);
 	fputc('\n', out);
 	for (unsigned i = 0; i < r->nrow; i++) {
 		const struct compare_row *row = &r->row[i];
@@ -106,10 +107,11 @@ static void counts_table(const struct compare_report *r, FILE *out)
 			struct figure irqs = figure_of(&row->cell[l], FIELD(irqs));
 
 			snprintf(buf, sizeof(buf), "%.2f", kicks.value);
-			cell(out, 5, &kicks, buf);
+			cell(out, 6, &kicks, buf);
 			snprintf(buf, sizeof(buf), "%.2f", irqs.value);
-			cell(out, 5, &irqs, buf);
-			fprintf(out, "%11s", "");
+			cell(out, 6, &irqs, buf);
+			if (l + 1 < r->nload)
+				fprintf(out, "%11s", "");
 		}
 		fputc('\n', out);
 	}
@@ -117,20 +119,18 @@ static void counts_table(const struct compare_report *r, FILE *out)
 
 static void verified_line(const struct compare_report *r, FILE *out)
 {
-	bool any = false;
+	uint64_t sum_b = 0;
+	unsigned paths = 0;
 
 	for (unsigned i = 0; i < r->nrow; i++) {
-		const struct compare_row *row = &r->row[i];
-
-		if (*row->skipped || !row->verified_b)
+		if (*r->row[i].skipped || !r->row[i].verified_b)
 			continue;
-		fprintf(out, "%s%s %.1f MiB",
-			any ? ", " : "\nBytes read back as they had been written: ",
-			row->path->id, (double)row->verified_b / (double)MIB);
-		any = true;
+		sum_b += r->row[i].verified_b;
+		paths++;
 	}
-	if (any)
-		fputs("\n", out);
+	if (paths)
+		fprintf(out, "\nBytes read back as they had been written: %.1f MiB, over %u path%s\n",
+			(double)sum_b / (double)MIB, paths, paths == 1 ? "" : "s");
 }
 
 /* What each costs at one load, and the load that each keeps up with. */
@@ -141,7 +141,7 @@ static void paced_table(const struct compare_report *r, FILE *out)
 	if (r->paced_iops <= 0)
 		return;
 	fprintf(out, "\nOne load that all sustain, %s IOPS of 4 KiB random reads, and each one's "
-		"limit\n%-*s  %9s  %8s  %7s  %15s\n", format_iops(r->paced_iops, buf), TITLE, "",
+		"limit\n%-*s %10s %9s %8s %16s\n", format_iops(r->paced_iops, buf), TITLE, "",
 		"host CPUs", "of bare", "p50 us", "keeps up with");
 	for (unsigned i = 0; i < r->nrow; i++) {
 		const struct compare_row *row = &r->row[i];
@@ -154,12 +154,12 @@ static void paced_table(const struct compare_report *r, FILE *out)
 			continue;
 		fprintf(out, "%-*s", TITLE, row->path->title);
 		snprintf(buf, sizeof(buf), "%.2f", cpus.value);
-		cell(out, 9, &cpus, buf);
+		cell(out, 10, &cpus, buf);
 		snprintf(pct, sizeof(pct), "%.0f %%", of.value);
-		cell(out, 8, &of, pct);
-		cell(out, 7, &p50, format_us(p50.value, buf));
+		cell(out, 9, &of, pct);
+		cell(out, 8, &p50, format_us(p50.value, buf));
 		snprintf(limit, sizeof(limit), "%s IOPS", format_iops(most.value, buf));
-		cell(out, 15, &most, limit);
+		cell(out, 16, &most, limit);
 		fputc('\n', out);
 	}
 	fputs("The folklore: virtualisation costs less than 10 % extra, which would be 110 % of "
@@ -211,6 +211,25 @@ static void fast12_table(const struct compare_report *r, FILE *out)
 	}
 }
 
+/* Sentences, broken between words. */
+static void wrapped(const char *text, FILE *out)
+{
+	size_t at = 0;
+
+	for (; text && *text; text += strspn(text, " ")) {
+		size_t len = strcspn(text, " \n");
+
+		if (at && at + 1 + len > WIDTH)
+			at = (fputc('\n', out), 0);
+		at += (size_t)fprintf(out, "%s%.*s", at ? " " : "", (int)len, text);
+		text += len;
+		if (*text == '\n') {
+			fputc(*text++, out);
+			at = 0;
+		}
+	}
+}
+
 void compare_text(const struct compare_report *r, FILE *out)
 {
 	CLEANUP(base_free) char *answer = report_answer(r), *warnings = report_warnings(r);
@@ -226,8 +245,12 @@ void compare_text(const struct compare_report *r, FILE *out)
 	keeps_table(r, out);
 	fast12_table(r, out);
 	skipped_lines(r, out);
-	if (warnings && *warnings)
-		fprintf(out, "\n%s", warnings);
-	if (answer && *answer)
-		fprintf(out, "\n%s", answer);
+	if (warnings && *warnings) {
+		fputc('\n', out);
+		wrapped(warnings, out);
+	}
+	if (answer && *answer) {
+		fputc('\n', out);
+		wrapped(answer, out);
+	}
 }
