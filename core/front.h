@@ -12,7 +12,7 @@
 #include "base/list.h"
 
 #define FRONT_QUEUES_MAX 64
-#define FRONT_MOVE_NS (500 * NS_PER_MS)
+#define FRONT_MOVE_NS (1500 * NS_PER_MS)
 
 enum front_queue_state { FRONT_QUEUE_STOPPED, FRONT_QUEUE_RUNNING, FRONT_QUEUE_BROKEN };
 

@@ -12,6 +12,7 @@
 
 #define BALANCE_SECONDS 3 /* a poller has had too much to do for so long */
 #define BALANCE_REST 60	  /* a queue that was moved stays for so long */
+#define BALANCE_RETRY 10  /* one that could not be moved is not asked again for so long */
 
 /* Counters of a poller over one second or so. */
 struct balance_sample {

@@ -40,7 +40,7 @@ static struct seen {
 	char disk[DISK_NAME_MAX + 1];
 	unsigned queue;
 	uint64_t taken;
-	uint64_t moved_ns; /* when it was moved; 0: never */
+	uint64_t rest_ns; /* it is not moved before */
 } seen[QUEUES_MAX];
 static unsigned nseen;
 
@@ -151,9 +151,7 @@ static unsigned gather(const struct poller *p, struct candidate *ret, struct bal
 			ret[n] = (struct candidate){ e, q->index, q->taken };
 			ret_q[n++] = (struct balance_queue){
 				.taken = s->taken && q->taken > s->taken ? q->taken - s->taken : 0,
-				.fixed = place_is_named(e->conf) ||
-					 (s->moved_ns &&
-					  clock_ns() - s->moved_ns < BALANCE_REST * NS_PER_S),
+				.fixed = place_is_named(e->conf) || clock_ns() < s->rest_ns,
 			};
 			s->taken = q->taken;
 		}
@@ -173,9 +171,10 @@ static void move(const struct candidate *c, const struct watched *from, struct p
 	for (unsigned i = 0; i < n; i++)
 		map[i] = i == c->queue ? to : e->poller[i % e->npoller];
 	rest = BALANCE_SECONDS;
-	/* one that cannot be moved is not asked for a while, either */
-	s->moved_ns = clock_ns();
-	if (place_move(e, map, n, &why)) {
+	int code = place_move(e, map, n, &why);
+
+	s->rest_ns = clock_ns() + (code ? BALANCE_RETRY : BALANCE_REST) * NS_PER_S;
+	if (code) {
 		log_info(entry_name(e), "queue %u stays on %s: %s", c->queue, from->poller->name,
 			 why.text);
 		return;
@@ -198,8 +197,10 @@ static void relieve(struct watched *w)
 
 	if (w->now.saturated < BALANCE_SECONDS || rest)
 		return;
-	for (unsigned i = 0; i < nwatched; i++)
+	for (unsigned i = 0; i < nwatched; i++) {
 		all[i] = watched[i].now;
+		all[i].has_room &= !poller_ctl_share_cpu(w->poller, watched[i].poller);
+	}
 	int queue = balance_choose(q, n), to = balance_target(all, nwatched);
 
 	if (queue >= 0 && to >= 0)

@@ -205,6 +205,13 @@ unsigned poller_ctl_choose(unsigned n, struct poller *const *have, unsigned nhav
 	return k;
 }
 
+bool poller_ctl_share_cpu(const struct poller *a, const struct poller *b)
+{
+	const struct slot *x = find(a->name), *y = find(b->name);
+
+	return CPU_COUNT(&x->cpus) == 1 && CPU_EQUAL(&x->cpus, &y->cpus);
+}
+
 unsigned poller_ctl_count(void)
 {
 	return nslot;

@@ -31,6 +31,8 @@ struct poller *poller_ctl_least_used(struct poller *const *but, unsigned n);
 /* Return: NULL with @err (not_found) naming @param. */
 struct poller *poller_ctl_find(const char *name, const char *param, struct ctl_error *err);
 
+/* Whether both have the same single CPU: what the one gives up the other cannot do sooner. */
+bool poller_ctl_share_cpu(const struct poller *a, const struct poller *b);
 unsigned poller_ctl_count(void);
 struct poller *poller_ctl_at(unsigned i); /* the @i-th, below that */
 

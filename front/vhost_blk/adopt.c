@@ -25,6 +25,14 @@ static void record_queue(const struct session_queue *q, struct kept_queue *ret)
 				    .call = q->call.slot, .err = q->err.slot, .own = q->own_slot };
 }
 
+static bool is_resize_pending(const struct session *s)
+{
+	pthread_mutex_lock(&s->f->lock);
+	bool pending = s->resize_pending;
+	pthread_mutex_unlock(&s->f->lock);
+	return pending;
+}
+
 void adopt_record(const struct session *s, struct kept_state *ret_state)
 {
 	const struct session_track *t = &s->track;
@@ -35,11 +43,8 @@ void adopt_record(const struct session *s, struct kept_state *ret_state)
 	k->size_b = s->told_b;
 	k->since_ns = s->since_ns;
 	k->handled = s->handled;
-	pthread_mutex_lock(&s->f->lock);
-	bool resize_pending = s->resize_pending;
-	pthread_mutex_unlock(&s->f->lock);
 	k->flags = (s->f->writeback ? KEPT_WRITEBACK : 0) |
-		   (resize_pending ? KEPT_RESIZE_PENDING : 0) |
+		   (is_resize_pending(s) ? KEPT_RESIZE_PENDING : 0) |
 		   (t->packed ? KEPT_TRACK_PACKED : 0);
 	k->peer_pid = (uint32_t)s->peer_pid;
 	k->backend = s->backend.slot;
@@ -360,7 +365,7 @@ int adopt_go_on(struct session *s, uint64_t *ret_ns, char *ret_what, size_t room
 		return 0;
 	s->is_adopted = false;
 	err = exchange_resume(s, ret_what, room);
-	if (!err && (s->resize_pending || s->told_b != disk_size_b(s->f->conf.disk))) {
+	if (!err && (is_resize_pending(s) || s->told_b != disk_size_b(s->f->conf.disk))) {
 		message_config_changed(s);
 		session_commit(s);
 	}

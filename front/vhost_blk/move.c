@@ -11,7 +11,8 @@
 #include "front/vhost_blk/session.h"
 
 /* What all the queues of a connection get together; control waits longer. */
-#define PAUSE_NS (FRONT_MOVE_NS / 2)
+#define PAUSE_NS NS_PER_S
+static_assert(PAUSE_NS < FRONT_MOVE_NS, "who asks hears why not");
 
 static struct poller *wanted(struct vhost_blk *f, unsigned index)
 {

@@ -120,7 +120,7 @@ void session_forget_queue(struct session *s, struct session_queue *q);
 void session_stop_all(struct session *s);
 
 /* Brings each running queue to the poller that is to serve it. Waits for what is in flight, at most
- * half of FRONT_MOVE_NS. Return: 0; -EBUSY, -errno: some are where they were, @ret_why says why;
+ * a second. Return: 0; -EBUSY, -errno: some are where they were, @ret_why says why;
  * -ENOTRECOVERABLE: nobody serves one of them, the connection must end. */
 int session_move(struct session *s, char *ret_why, size_t room);
 

@@ -360,6 +360,27 @@ static void hands_out_each_request_and_list_once(void **state)
 	slab_fini(&s);
 }
 
+/* What it does between two looks at the clock is idle if nothing had work, and so is its sleep. */
+static void counts_how_long_it_is_idle(void **state)
+{
+	struct poller *p;
+
+	assert_int_equal(poller_open("t", &p), 0);
+	for (unsigned i = 0; i < 1000; i++)
+		poller_turn(p);
+	uint64_t idle = poller_idle_ticks(p), all = p->now_ticks;
+
+	assert_true(idle > 0);
+	while (!poller_sleep(p, NS_PER_MS))
+		poller_turn(p);
+	assert_true(poller_idle_ticks(p) - idle >= clock_ns_to_ticks(p->scale, NS_PER_MS) / 2);
+	assert_true(poller_idle_ticks(p) - idle <= p->now_ticks - all);
+	/* asleep at this moment */
+	p->stats.asleep = clock_ticks() - clock_ns_to_ticks(p->scale, NS_PER_S);
+	assert_true(poller_idle_ticks(p) >= clock_ns_to_ticks(p->scale, NS_PER_S));
+	poller_close(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -376,6 +397,7 @@ int main(void)
 		cmocka_unit_test(refuses_a_queue_whose_kick_cannot_be_waited_for),
 		cmocka_unit_test(reserves_requests_for_thousands_of_queues),
 		cmocka_unit_test(hands_out_each_request_and_list_once),
+		cmocka_unit_test(counts_how_long_it_is_idle),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
