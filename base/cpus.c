@@ -69,3 +69,18 @@ char *cpus_format(const cpu_set_t *set, char *buf, size_t len)
 	}
 	return buf;
 }
+
+int cpus_pin(unsigned cpu, cpu_set_t *ret_old)
+{
+	cpu_set_t one, old;
+
+	if (cpu >= CPU_SETSIZE)
+		return -EINVAL;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	if (sched_getaffinity(0, sizeof(old), &old) || sched_setaffinity(0, sizeof(one), &one))
+		return -errno;
+	if (ret_old)
+		*ret_old = old;
+	return 0;
+}

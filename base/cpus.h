@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lists of CPUs as people write them: "2", "1-3", "0,2-3". Pure; any thread.
+ * CPUs: lists of them as people write them ("2", "1-3", "0,2-3"), and staying on one. Any thread.
  */
 #pragma once
 
@@ -13,3 +13,7 @@ int cpus_parse(const char *text, cpu_set_t *ret_set);
 
 /* Writes @set into @buf of @len bytes, cut short if it must be. Return: @buf. */
 char *cpus_format(const cpu_set_t *set, char *buf, size_t len);
+
+/* Keeps the calling thread on @cpu. *ret_old, where it could run before, for a later
+ * sched_setaffinity(); may be NULL. Return: 0; -EINVAL; -errno. */
+int cpus_pin(unsigned cpu, cpu_set_t *ret_old);

@@ -128,11 +128,11 @@ static const struct ctl_kind ram_kind = { .name = "ram", .params = ram_params,
 static const struct ctl_kind file_kind = { .name = "file", .params = file_params,
 					   .help = "A scratch file, removed afterwards" };
 static const struct ctl_kind *const kinds[] = { &null_kind, &ram_kind, &file_kind, NULL };
-const struct ctl_kind_set compare_sets[] = { { "compared", kinds }, { 0 } };
+const struct ctl_kind_set compare_sets[] = { { "compare.medium", kinds }, { 0 } };
 
 static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
 static const struct ctl_param compare_params[] = {
-	{ .name = "medium", .type = CTL_KIND, .kind_set = "compared", .value = "null",
+	{ .name = "medium", .type = CTL_KIND, .kind_set = "compare.medium", .value = "null",
 	  .help = "What all paths lead to" },
 	{ .name = "seconds", .type = CTL_STRING, .value = "0.5",
 	  .help = "How long each load runs in each round" },

@@ -1,21 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/bench.h"
 
-#include <sched.h>
 #include <time.h>
 
-/* Pins this thread. Return: 0 with the old set in *ret_old; -errno. */
-static int pin(int cpu, cpu_set_t *ret_old)
-{
-	cpu_set_t one;
-
-	CPU_ZERO(&one);
-	CPU_SET((unsigned)cpu, &one);
-	if (sched_getaffinity(0, sizeof(*ret_old), ret_old) ||
-	    sched_setaffinity(0, sizeof(one), &one))
-		return -errno;
-	return 0;
-}
+#include "base/cpus.h"
 
 static uint64_t thread_cpu_ns(void)
 {
@@ -34,9 +22,7 @@ int client_bench_run(const struct client_bench_conf *conf, struct client_bench_r
 
 	*ret = (struct client_bench_result){ .step = "pin the client" };
 	if (conf->cpu >= 0) {
-		if (conf->cpu >= CPU_SETSIZE)
-			return -EINVAL;
-		rc = pin(conf->cpu, &old);
+		rc = cpus_pin((unsigned)conf->cpu, &old);
 		if (rc)
 			return rc;
 	}

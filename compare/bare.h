@@ -22,6 +22,20 @@ static inline uint64_t bare_cpu_ns(void)
 	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
+/* What a loop that has done @n requests in @ns with latencies @lat (ns) answers. */
+static inline void bare_fill(struct client_bench_result *r, const struct client_load *load, uint64_t n,
+			     uint64_t ns, const struct hist *lat)
+{
+	r->requests = n;
+	r->elapsed_ns = ns;
+	r->iops = ns ? (double)n * 1e9 / (double)ns : 0;
+	r->p50_ns = (double)hist_quantile(lat, 50, 100);
+	r->p99_ns = (double)hist_quantile(lat, 99, 100);
+	r->p999_ns = (double)hist_quantile(lat, 999, 1000);
+	if (load->hist)
+		hist_merge(load->hist, lat);
+}
+
 /* A bare io_uring loop on the file @path: O_DIRECT where the file system has it, plain descriptor,
  * COOP_TASKRUN, one submission a batch. With @load->interrupts it sleeps for completions.
  * Return: 0; -EINVAL; -ENOMEM; -errno of set-up or of a request. */

@@ -116,15 +116,9 @@ int bare_copy(const struct client_load *load, struct client_bench_result *ret)
 		uint64_t start = clock_ticks(), cpu_ns = bare_cpu_ns();
 
 		run_for(&c, load->run_ns);
-		ret->elapsed_ns = clock_ticks_to_ns(clock_scale(), clock_ticks() - start);
 		ret->cpu_ns = bare_cpu_ns() - cpu_ns;
-		ret->requests = c.done;
-		ret->iops = (double)c.done * 1e9 / (double)max_u64(ret->elapsed_ns, 1);
-		ret->p50_ns = (double)hist_quantile(&c.lat, 50, 100);
-		ret->p99_ns = (double)hist_quantile(&c.lat, 99, 100);
-		ret->p999_ns = (double)hist_quantile(&c.lat, 999, 1000);
-		if (load->hist)
-			hist_merge(load->hist, &c.lat);
+		bare_fill(ret, load, c.done,
+			  clock_ticks_to_ns(clock_scale(), clock_ticks() - start), &c.lat);
 		munmap(c.buf, depth_b);
 	}
 	if (c.disk)

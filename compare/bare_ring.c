@@ -7,9 +7,9 @@
 #include "compare/bare.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 
+#include "base/cpus.h"
 #include "client/raw.h"
 
 #define BATCH 32u
@@ -170,22 +170,13 @@ static inline void publish_packed(struct device *d, const struct bare *r, unsign
 	__atomic_store_n(&first->flags, first_flags, __ATOMIC_RELEASE);
 }
 
-static void pin_self(int cpu)
-{
-	cpu_set_t one;
-
-	CPU_ZERO(&one);
-	CPU_SET((unsigned)cpu, &one);
-	sched_setaffinity(0, sizeof(one), &one);
-}
-
 static void *device_run(void *arg)
 {
 	struct device *d = arg;
 	struct bare r[BATCH];
 
 	if (d->cpu >= 0)
-		pin_self(d->cpu);
+		cpus_pin((unsigned)d->cpu, NULL);
 	while (!__atomic_load_n(&d->stop, __ATOMIC_RELAXED)) {
 		unsigned n = d->q->packed ? take_packed(d, r) : take_split(d, r);
 

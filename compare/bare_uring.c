@@ -224,16 +224,6 @@ static void close_loop(struct loop *l)
 	free(l);
 }
 
-static void fill_result(const struct loop *l, uint64_t ns, struct client_bench_result *r)
-{
-	r->requests = l->done;
-	r->elapsed_ns = ns;
-	r->iops = ns ? (double)l->done * 1e9 / (double)ns : 0;
-	r->p50_ns = (double)hist_quantile(&l->lat, 50, 100);
-	r->p99_ns = (double)hist_quantile(&l->lat, 99, 100);
-	r->p999_ns = (double)hist_quantile(&l->lat, 999, 1000);
-}
-
 int bare_uring(const char *path, const struct client_load *load, struct client_bench_result *ret)
 {
 	struct loop *l = calloc(1, sizeof(*l));
@@ -258,9 +248,8 @@ int bare_uring(const char *path, const struct client_load *load, struct client_b
 
 		run_for(l, load->run_ns);
 		ret->cpu_ns = bare_cpu_ns() - cpu_ns;
-		fill_result(l, clock_ticks_to_ns(clock_scale(), clock_ticks() - start), ret);
-		if (load->hist)
-			hist_merge(load->hist, &l->lat);
+		bare_fill(ret, load, l->done,
+			  clock_ticks_to_ns(clock_scale(), clock_ticks() - start), &l->lat);
 		prctl(PR_SET_TIMERSLACK, (unsigned long)slack);
 		rc = l->failed;
 	}

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cpus.h"
 #include "base/fd.h"
 #include "compare/guard.h"
 
@@ -279,6 +280,7 @@ uint64_t host_busy_ns(void)
 static bool same_core(int a, int b)
 {
 	char path[96], list[64] = "";
+	cpu_set_t set;
 
 	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", a);
 	FILE *f = fopen(path, "re");
@@ -288,17 +290,8 @@ static bool same_core(int a, int b)
 	bool got = fgets(list, sizeof(list), f);
 
 	fclose(f);
-	for (char *at = list; got && *at;) {
-		long from = strtol(at, &at, 10), to = from;
-
-		if (*at == '-')
-			to = strtol(at + 1, &at, 10);
-		if (b >= from && b <= to)
-			return true;
-		if (*at)
-			at++;
-	}
-	return false;
+	list[strcspn(list, "\n")] = '\0';
+	return got && !cpus_parse(list, &set) && CPU_ISSET((unsigned)b, &set);
 }
 
 void host_cpus(int *ret_client, int *ret_server)
@@ -319,14 +312,4 @@ void host_cpus(int *ret_client, int *ret_server)
 	}
 	*ret_server = server;
 	*ret_client = client >= 0 ? client : any >= 0 ? any : server;
-}
-
-void host_pin(int cpu, cpu_set_t *ret_old)
-{
-	cpu_set_t one;
-
-	CPU_ZERO(&one);
-	CPU_SET((unsigned)cpu, &one);
-	sched_getaffinity(0, sizeof(*ret_old), ret_old);
-	sched_setaffinity(0, sizeof(one), &one);
 }

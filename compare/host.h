@@ -6,8 +6,6 @@
  */
 #pragma once
 
-#include <sched.h>
-
 #include "control/client.h"
 
 #define HOST_PIDS_MAX 8
@@ -61,4 +59,3 @@ uint64_t host_busy_ns(void);
 /* Two CPUs of those that this process may use, on two cores where there are: for a client, and for
  * what serves it (the last; the same with one CPU). */
 void host_cpus(int *ret_client, int *ret_server);
-void host_pin(int cpu, cpu_set_t *ret_old);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cpus.h"
 #include "compare/bare.h"
 #include "compare/session.h"
 
@@ -88,11 +89,13 @@ static int run_bare(struct session *s, const struct client_load *load, struct co
 	struct client_bench_result b;
 	static struct hist h;
 	cpu_set_t old;
-	int rc;
+	int cpu = strcmp(kind, "null") ? s->server_cpu : s->client_cpu;
+	int rc = cpus_pin((unsigned)cpu, &old);
 
+	if (rc)
+		return rc;
 	memset(&h, 0, sizeof(h));
 	l.hist = &h;
-	host_pin(!strcmp(kind, "null") ? s->client_cpu : s->server_cpu, &old);
 	if (!strcmp(kind, "file")) {
 		rc = bare_uring(s->file, &l, &b);
 	} else if (!strcmp(kind, "ram")) {
@@ -123,15 +126,16 @@ static int run_client(struct session *s, const struct client_load *load,
 	struct client_bench_result b = { 0 };
 	static struct hist h;
 	cpu_set_t old;
-	int rc = 0;
+	int rc = cpus_pin((unsigned)s->client_cpu, &old);
 
+	if (rc)
+		return rc;
 	memset(&h, 0, sizeof(h));
 	l.hist = &h;
 	warm.run_ns = load->warm_ns;
 	l.warm_ns = 0;
 	l.interrupts = false;
 	pids.pid[pids.n++] = getpid();
-	host_pin(s->client_cpu, &old);
 	if (warm.run_ns && l.run_ns)
 		rc = client_load_run(s->client, &warm, &b);
 	uint64_t before_ns = host_cpu_ns(&pids);

@@ -4,15 +4,14 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/io_uring.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "compare/guard.h"
+#include "vm/vm.h"
 
 #define CLIENT_DEPTH 128
 #define CLIENT_BUF_B (128 * 1024)
@@ -49,15 +48,6 @@ static void skip_all(struct session *s, enum compare_kind kind, bool placed, con
 			skip(&s->r->row[i], "%s", why);
 }
 
-static bool io_uring_works(void)
-{
-	struct io_uring_params p = { 0 };
-	int fd = (int)syscall(SYS_io_uring_setup, 1, &p);
-
-	fd_close(fd);
-	return fd >= 0;
-}
-
 /* QEMU's disks in the best configuration found for them (docs/benchmarks.md): past the page cache
  * where the file system can, io_uring on a disk, native AIO on tmpfs. */
 static void describe_backing(struct session *s, bool memory)
@@ -68,7 +58,7 @@ static void describe_backing(struct session *s, bool memory)
 		return;
 	}
 	int fd = open(s->file, O_RDWR | O_DIRECT | O_CLOEXEC);
-	const char *aio = memory || !io_uring_works() ? fd >= 0 ? "native" : "threads" : "io_uring";
+	const char *aio = memory || !vm_io_uring_works() ? fd >= 0 ? "native" : "threads" : "io_uring";
 
 	/* posternd holds the image's lock; of all of them only one runs at a time */
 	snprintf(s->backing, sizeof(s->backing), "driver=file,filename=%s,locking=off,"

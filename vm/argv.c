@@ -238,7 +238,7 @@ static void add_spare(struct args *a, unsigned i)
 	    0x1cu - i / 8, i % 8);
 }
 
-static bool io_uring_works(void)
+bool vm_io_uring_works(void)
 {
 	struct io_uring_params p = { 0 };
 	int fd = (int)syscall(SYS_io_uring_setup, 1, &p);
@@ -261,7 +261,7 @@ static void add_image(struct args *a, const char *image, bool boot)
 	add(a, "-drive");
 	add(a, "if=none,id=image,format=%s,file=%s,cache=%s,aio=%s,discard=unmap",
 	    qcow2 ? "qcow2" : "raw", quoted, fd >= 0 ? "none" : "writeback",
-	    io_uring_works() ? "io_uring" : "threads");
+	    vm_io_uring_works() ? "io_uring" : "threads");
 	fd_close(fd);
 	add(a, "-object");
 	add(a, "iothread,id=io");

@@ -91,6 +91,9 @@ int vm_state_dir(char *ret_path, size_t size);
  * -ENOENT; -ENOTSUP when it does not run them; in each case a reason in @err. */
 int vm_probe_kvm(struct vm_error *err);
 
+/* Whether io_uring is allowed here, for this process and a QEMU that it starts. */
+bool vm_io_uring_works(void);
+
 /* Starts a guest and returns when QEMU has set up its devices; the guest boots meanwhile and
  * outlives the caller. *ret_info may be NULL.
  * Return: 0 (with AUTO and without KVM @err's text says why, otherwise it is as it was); -EINVAL

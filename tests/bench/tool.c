@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/bench/tool.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/cpus.h"
 
 static const struct {
 	const char *name;
@@ -25,12 +26,10 @@ void die(const char *what, int err)
 
 void pin_thread(unsigned cpu)
 {
-	cpu_set_t one;
+	int rc = cpus_pin(cpu, NULL);
 
-	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
-	if (sched_setaffinity(0, sizeof(one), &one))
-		die("pin to a cpu", errno);
+	if (rc)
+		die("pin to a cpu", rc);
 }
 
 static int compare(const void *a, const void *b)

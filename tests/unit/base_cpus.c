@@ -45,12 +45,30 @@ static void cuts_a_list_without_room_between_its_words(void **state)
 	assert_string_equal(cpus_format(&set, buf, sizeof(buf)), "1,3");
 }
 
+static void stays_on_one_cpu_and_tells_where_it_was(void **state)
+{
+	cpu_set_t before, old, now;
+	unsigned cpu = 0;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+	while (!CPU_ISSET(cpu, &before))
+		cpu++;
+	assert_int_equal(cpus_pin(cpu, &old), 0);
+	assert_true(CPU_EQUAL(&old, &before));
+	assert_int_equal(sched_getaffinity(0, sizeof(now), &now), 0);
+	assert_int_equal(CPU_COUNT(&now), 1);
+	assert_true(CPU_ISSET(cpu, &now));
+	assert_int_equal(cpus_pin(CPU_SETSIZE, NULL), -EINVAL);
+	assert_int_equal(sched_setaffinity(0, sizeof(old), &old), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_and_writes_lists),
 		cmocka_unit_test(refuses_what_is_no_list),
 		cmocka_unit_test(cuts_a_list_without_room_between_its_words),
+		cmocka_unit_test(stays_on_one_cpu_and_tells_where_it_was),
 	};
 
 	return cmocka_run_group_tests_name("base_cpus", tests, NULL, NULL);
