@@ -10,6 +10,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "bin/status.h"
@@ -326,6 +327,8 @@ static int stand_by(struct worker *w)
 	};
 	int err = fault_init();
 
+	if (!err)
+		err = crash_init();
 	prctl(PR_SET_NAME, "postern-worker");
 	poller_ctl_look();
 	int held = hold_start(fd_steal(&w->link.hold_fd));

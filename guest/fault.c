@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 
-#include "base/base.h"
+#include "base/crash.h"
 
 /* So many pages of a range are replaced one by one, then all of it: each piece is a mapping of its
  * own, and a process has 65,530 of them at most (vm.max_map_count). */
@@ -53,8 +53,10 @@ static void on_bus_error(int sig, siginfo_t *info, void *context)
 	int saved = errno;
 
 	/* not a page of a guest's: the next touch ends us, as it should */
-	if (!mend(info->si_addr))
+	if (!mend(info->si_addr)) {
+		crash_note();
 		signal(SIGBUS, SIG_DFL);
+	}
 	errno = saved;
 }
 

@@ -103,12 +103,14 @@ struct kept_page {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t current; /* of copy[] */
+	uint32_t crashed; /* the process ended by a fault of its own; 0: it was killed */
+	uint32_t reserved;
 	uint64_t slots[KEPT_SLOTS / 64];
 	uint32_t replay[KEPT_QUEUES]; /* enum kept_replay */
 	struct kept_message msg;
 	struct kept_state copy[2];
 };
-static_assert(offsetof(struct kept_page, msg) == 400, "kept page, version 1");
-static_assert(offsetof(struct kept_page, copy) == 992, "kept page, version 1");
-#define KEPT_PAGE_B (992u + 2 * sizeof(struct kept_state))
+static_assert(offsetof(struct kept_page, msg) == 408, "kept page, version 1");
+static_assert(offsetof(struct kept_page, copy) == 1000, "kept page, version 1");
+#define KEPT_PAGE_B (1000u + 2 * sizeof(struct kept_state))
 static_assert(sizeof(struct kept_page) == KEPT_PAGE_B, "kept page, version 1");

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/fd.h"
 #include "base/log.h"
 
@@ -26,6 +27,7 @@ static int map_page(struct memo *m)
 	if (at == MAP_FAILED)
 		return -errno;
 	m->page = at;
+	crash_watch(&m->page->crashed);
 	return 0;
 }
 
@@ -43,8 +45,10 @@ static struct memo *alloc(const struct keep_scope *scope, const char *name)
 
 static void dispose(struct memo *m)
 {
-	if (m->page)
+	if (m->page) {
+		crash_unwatch(&m->page->crashed);
 		munmap(m->page, KEPT_PAGE_B);
+	}
 	fd_close(m->page_fd);
 	fd_close(m->pipe[0]);
 	fd_close(m->pipe[1]);

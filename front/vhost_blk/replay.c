@@ -52,17 +52,28 @@ static void bar(struct session *s, struct session_queue *q, bool again)
 		log_error(q->vq.name, "queue %u is stopped: %s", q->vq.index, q->vq.broken);
 }
 
+/* A process that was killed has done nothing wrong, and what it replayed has not either. */
+static enum kept_replay mark_left(const struct session *s, const struct vq *q, bool crashed)
+{
+	enum kept_replay mark = (enum kept_replay)get_mark(s, q);
+
+	return crashed || mark == KEPT_REPLAY_BARRED ? mark : KEPT_REPLAY_NONE;
+}
+
 uint64_t replay_judge(struct session *s)
 {
+	bool crashed = s->memo->page->crashed;
 	uint64_t may_start = 0;
 
+	s->memo->page->crashed = 0;
 	for (unsigned i = 0; i < FRONT_QUEUES_MAX; i++) {
 		struct session_queue *q = s->queue[i];
 
 		if (!q)
 			continue;
-		switch ((enum kept_replay)get_mark(s, &q->vq)) {
+		switch (mark_left(s, &q->vq, crashed)) {
 		case KEPT_REPLAY_NONE:
+			replay_forget(s, &q->vq);
 			may_start |= 1ull << i;
 			break;
 		case KEPT_REPLAY_AMONG:

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/fd.h"
 #include "front/vhost_blk/adopt.h"
 #include "tests/fake/keep.h"
@@ -330,6 +331,13 @@ static uint32_t mark(const struct fake *g, unsigned i)
 	return g->s->memo->page->replay[i];
 }
 
+/* The process dies by a fault of its own. */
+static struct fake *crash(struct fake *g)
+{
+	g->s->memo->page->crashed = 1;
+	return fake_succeed(g);
+}
+
 /* Dies again and again, with queues 0 and 1 of three in the middle of their replay. */
 static void bars_the_queue_that_ends_the_process_alone(void **state)
 {
@@ -341,7 +349,7 @@ static void bars_the_queue_that_ends_the_process_alone(void **state)
 	for (unsigned i = 0; i < 2; i++)
 		put_one_in_flight(g, i, &r[i]);
 	/* first death: both are replayed, at once */
-	g = fake_succeed(g);
+	g = crash(g);
 	g->medium->when = SCRIPT_HELD;
 	assert_int_equal(adopt_go_on(g->s, &at_ns, g->why, sizeof(g->why)), 0);
 	assert_int_equal(at_ns, NEVER_NS);
@@ -351,7 +359,7 @@ static void bars_the_queue_that_ends_the_process_alone(void **state)
 	assert_int_equal(mark(g, 1), KEPT_REPLAY_AMONG);
 	assert_int_equal(mark(g, 2), KEPT_REPLAY_NONE);
 	/* second: one after the other; queue 2 has nothing to do with it */
-	g = fake_succeed(g);
+	g = crash(g);
 	g->medium->when = SCRIPT_HELD;
 	assert_int_equal(adopt_go_on(g->s, &at_ns, g->why, sizeof(g->why)), 0);
 	assert_true(at_ns != NEVER_NS);
@@ -362,7 +370,7 @@ static void bars_the_queue_that_ends_the_process_alone(void **state)
 	assert_true(fake_vq(g, 2)->running);
 	assert_true(g->s->is_adopted);
 	/* third: it was queue 0 */
-	g = fake_succeed(g);
+	g = crash(g);
 	assert_int_equal(fake_go_on(g), 0);
 	fake_settle(g);
 	assert_int_equal(mark(g, 0), KEPT_REPLAY_BARRED);
@@ -397,7 +405,7 @@ static void a_replay_that_takes_long_makes_way(void **state)
 		put_one_in_flight(g, i, &r[i]);
 		g->s->memo->page->replay[i] = KEPT_REPLAY_AMONG;
 	}
-	g = fake_succeed(g);
+	g = crash(g);
 	g->medium->when = SCRIPT_HELD;
 	assert_int_equal(adopt_go_on(g->s, &at_ns, g->why, sizeof(g->why)), 0);
 	fake_settle(g);
@@ -432,7 +440,7 @@ static void fronts_take_turns(void **state)
 						      .keep = i ? &other.keep : &keeper.keep });
 		put_one_in_flight(g[i], 0, &r);
 		g[i]->s->memo->page->replay[0] = KEPT_REPLAY_AMONG;
-		g[i] = fake_succeed(g[i]);
+		g[i] = crash(g[i]);
 		g[i]->medium->when = SCRIPT_HELD;
 		assert_int_equal(adopt_go_on(g[i]->s, &at_ns, g[i]->why, sizeof(g[i]->why)), 0);
 		fake_settle(g[i]);
@@ -460,6 +468,34 @@ static void fronts_take_turns(void **state)
 	fake_keep_fini(&other);
 }
 
+/* Again and again, while it replays. */
+static void a_process_that_was_killed_casts_no_suspicion(void **state)
+{
+	struct fake *g = open_kept((struct fake_conf){ .when = SCRIPT_HELD });
+	struct fake_req r;
+	uint64_t at_ns;
+
+	put_one_in_flight(g, 0, &r);
+	for (unsigned life = 0; life < 5; life++) {
+		g->s->memo->page->replay[0] = life % 3;
+		g = fake_succeed(g);
+		g->medium->when = SCRIPT_HELD;
+		assert_int_equal(adopt_go_on(g->s, &at_ns, g->why, sizeof(g->why)), 0);
+		assert_int_equal(at_ns, NEVER_NS);
+		fake_settle(g);
+		assert_int_equal(script_waiting(g->medium), 1);
+		assert_int_equal(mark(g, 0), KEPT_REPLAY_AMONG);
+	}
+	script_release_all(g->medium, REQ_OK);
+	fake_settle(g);
+	assert_int_equal(mark(g, 0), KEPT_REPLAY_NONE);
+	assert_int_equal(fake_reap_all(g->q[0]), 1);
+	/* all pages that are kept hear of a fault */
+	crash_note();
+	assert_int_equal(g->s->memo->page->crashed, 1);
+	fake_close(g);
+}
+
 #define BOTH(f) { "split_" #f, f, set_up, tear_down, &fake_split_case }, \
 		{ "packed_" #f, f, set_up, tear_down, &fake_packed_case }
 #define ONE(f) { #f, f, set_up, tear_down, &fake_split_case }
@@ -483,6 +519,7 @@ int main(void)
 		BOTH(bars_the_queue_that_ends_the_process_alone),
 		ONE(a_replay_that_takes_long_makes_way),
 		ONE(fronts_take_turns),
+		ONE(a_process_that_was_killed_casts_no_suspicion),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
