@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Programs that the keeper starts for workers, and what it refuses: keeper/programs.c, jail.c. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "keeper/jail.h"
+#include "keeper/programs.h"
+
+static struct programs programs;
+static int pair[2];
+
+static int setup(void **state)
+{
+	programs_init(&programs);
+	return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair);
+}
+
+static int teardown(void **state)
+{
+	programs_fini(&programs);
+	fd_close(pair[0]);
+	fd_close(pair[1]);
+	return 0;
+}
+
+static struct keeper_request request(uint32_t op, const char *run)
+{
+	struct keeper_request r = { .op = op, .group = "name", .memory_mib = 64 };
+
+	strcpy(r.path, run);
+	return r;
+}
+
+/* Return: the answer's err; what came with it in @ret_fds. */
+static int serve(const struct keeper_request *r, const int *fds, unsigned nfd,
+		 struct keeper_answer *ret, int ret_fds[2])
+{
+	unsigned n = 0;
+	int err = programs_serve(&programs, r, fds, nfd, pair[0]);
+
+	if (err)
+		return err;
+	assert_int_equal(fd_recv(pair[1], ret, sizeof(*ret), ret_fds, 2, &n), sizeof(*ret));
+	assert_int_equal(n, ret->err || r->op == KEEPER_KILL ? 0 : 2);
+	return ret->err;
+}
+
+static void await_end(int pidfd)
+{
+	struct pollfd w = { .fd = pidfd, .events = POLLIN };
+
+	assert_int_equal(poll(&w, 1, 20000), 1);
+}
+
+/* As the keeper does at SIGCHLD. */
+static void reap(void)
+{
+	for (pid_t pid; (pid = waitpid(-1, NULL, WNOHANG)) > 0;)
+		programs_reaped(&programs, pid);
+}
+
+static void starts_a_program_with_its_descriptors(void **state)
+{
+	/* cat: from what it is given to what it is given */
+	struct keeper_request r = request(KEEPER_SPAWN,
+					  "sh -c 'read -r line <&4; printf \"got %s\" \"$line\" >&5'");
+	struct keeper_answer answer;
+	int in[2], out[2], fds[2];
+	char text[32] = "";
+
+	assert_int_equal(pipe2(in, O_CLOEXEC) | pipe2(out, O_CLOEXEC), 0);
+	assert_int_equal(write(in[1], "this\n", 5), 5);
+	assert_int_equal(serve(&r, (int[]){ in[0], out[1] }, 2, &answer, fds), 0);
+	assert_true(answer.pid > 0);
+	assert_true(answer.jail & 1u << KEEPER_JAIL_PRIVS);
+	assert_true(answer.jail & 1u << KEEPER_JAIL_CALLS);
+	assert_int_equal(read(out[0], text, sizeof(text) - 1), 8);
+	assert_string_equal(text, "got this");
+	await_end(fds[1]);
+	reap();
+	assert_int_equal(programs.n, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		close(in[i]);
+		close(out[i]);
+		close(fds[i]);
+	}
+}
+
+static void says_why_a_program_cannot_be_started(void **state)
+{
+	static const struct {
+		const char *run;
+		int err;
+	} cases[] = {
+		{ "/nonexistent/program", -ENOENT },
+		{ "no-such-program-in-path", -ENOENT },
+		{ "relative/path", -ENOENT },
+		{ "/etc/passwd", -ENOENT },
+		{ "   ", -EINVAL },
+		{ "true 'without end", -EINVAL },
+	};
+	struct keeper_answer answer;
+	int fds[2];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct keeper_request r = request(KEEPER_SPAWN, cases[i].run);
+
+		assert_int_equal(serve(&r, NULL, 0, &answer, fds), cases[i].err);
+	}
+	assert_int_equal(programs.n, 0);
+}
+
+static void refuses_what_no_worker_asks_for(void **state)
+{
+	struct keeper_request r[5];
+	struct keeper_answer answer;
+	int fds[2];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(r); i++)
+		r[i] = request(i & 1 ? KEEPER_ADOPT : KEEPER_SPAWN, "true");
+	memset(r[0].path, 'a', sizeof(r[0].path));
+	memset(r[1].group, 'a', sizeof(r[1].group));
+	memset(r[2].cpus, '1', sizeof(r[2].cpus));
+	r[3].group[0] = '\0';
+	r[4].memory_mib = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(r); i++)
+		assert_int_equal(serve(&r[i], NULL, 0, &answer, fds), -EPROTO);
+}
+
+static void kills_only_what_it_has_started(void **state)
+{
+	struct keeper_request spawn = request(KEEPER_SPAWN, "sleep 1000"), end = request(KEEPER_KILL, "");
+	struct keeper_answer answer;
+	int fds[2], none[2];
+
+	end.flags = (uint32_t)getpid();
+	assert_int_equal(serve(&end, NULL, 0, &answer, none), -ESRCH);
+	assert_int_equal(serve(&spawn, NULL, 0, &answer, fds), 0);
+	end.flags = (uint32_t)answer.pid;
+	assert_int_equal(serve(&end, NULL, 0, &answer, none), 0);
+	await_end(fds[1]);
+	reap();
+	assert_int_equal(serve(&end, NULL, 0, &answer, none), -ESRCH);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void keeps_programs_for_the_next_worker(void **state)
+{
+	struct keeper_request spawn = request(KEEPER_SPAWN, "sleep 1000");
+	struct keeper_request adopt = request(KEEPER_ADOPT, "sleep 1000");
+	struct keeper_request other = request(KEEPER_ADOPT, "sleep 1001");
+	struct keeper_answer first, second;
+	int fds[2], again[2], none[2];
+
+	assert_int_equal(serve(&spawn, NULL, 0, &first, fds), 0);
+	assert_int_equal(serve(&adopt, NULL, 0, &second, none), -ENOENT); /* it is somebody's */
+	programs_unclaim(&programs);
+	assert_int_equal(serve(&other, NULL, 0, &second, none), -ENOENT);
+	assert_int_equal(serve(&adopt, NULL, 0, &second, again), 0);
+	assert_int_equal(first.pid, second.pid);
+	programs_sweep(&programs);
+	assert_int_equal(kill(first.pid, 0), 0);
+	/* one that nobody wants ends */
+	programs_unclaim(&programs);
+	programs_sweep(&programs);
+	await_end(fds[1]);
+	reap();
+	assert_int_equal(programs.n, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		close(fds[i]);
+		close(again[i]);
+	}
+}
+
+static void splits_words_as_people_quote_them(void **state)
+{
+	CLEANUP(base_free) char **argv = NULL;
+
+	assert_int_equal(jail_split("  /bin/x  a=\"b c\" 'd \"e'\tf\"\" ", &argv), 0);
+	assert_string_equal(argv[0], "/bin/x");
+	assert_string_equal(argv[1], "a=b c");
+	assert_string_equal(argv[2], "d \"e");
+	assert_string_equal(argv[3], "f");
+	assert_null(argv[4]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(starts_a_program_with_its_descriptors, setup, teardown),
+		cmocka_unit_test_setup_teardown(says_why_a_program_cannot_be_started, setup, teardown),
+		cmocka_unit_test_setup_teardown(refuses_what_no_worker_asks_for, setup, teardown),
+		cmocka_unit_test_setup_teardown(kills_only_what_it_has_started, setup, teardown),
+		cmocka_unit_test_setup_teardown(keeps_programs_for_the_next_worker, setup, teardown),
+		cmocka_unit_test(splits_words_as_people_quote_them),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
