@@ -65,7 +65,8 @@ static int run_upgrade(struct ctl *ctl, const json_t *params, json_t **ret, stru
 	char line[8192];
 	FILE *keeper;
 
-	snprintf(line, sizeof(line), "upgrade%s%s\n", binary ? " " : "", binary ? binary : "");
+	snprintf(line, sizeof(line), "upgrade%s%s%s\n", ctl_bool(params, "keeper") ? " keeper" : "",
+		 binary ? " " : "", binary ? binary : "");
 	int code = ask_keeper(cli, line, &keeper, err);
 	if (code)
 		return code;
@@ -90,6 +91,8 @@ static int run_upgrade(struct ctl *ctl, const json_t *params, json_t **ret, stru
 static const struct ctl_param upgrade_params[] = {
 	{ .name = "binary", .type = CTL_PATH, .positional = true,
 	  .help = "The posternd to go on with; none: the one that runs, started afresh" },
+	{ .name = "keeper", .type = CTL_BOOL, .value = "off",
+	  .help = "Of the keeper, too, when its worker has proved itself" },
 	{ 0 },
 };
 

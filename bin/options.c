@@ -16,7 +16,7 @@
 
 enum { OPT_CONTROL = 256, OPT_GROUP, OPT_STATE, OPT_CPUS, OPT_POLLERS, OPT_LOG, OPT_SOCKET, OPT_FD,
        OPT_FILE, OPT_READ_ONLY, OPT_CAPABILITIES, OPT_SCHEMA, OPT_LINK, OPT_KEEP,
-       OPT_KEPT_AT };
+       OPT_KEPT_AT, OPT_BATON };
 
 static const struct option long_options[] = {
 	{ "control", required_argument, NULL, OPT_CONTROL },
@@ -32,6 +32,7 @@ static const struct option long_options[] = {
 	{ "print-capabilities", no_argument, NULL, OPT_CAPABILITIES },
 	{ "print-schema", no_argument, NULL, OPT_SCHEMA },
 	{ "worker-link", required_argument, NULL, OPT_LINK },
+	{ "keeper-baton", required_argument, NULL, OPT_BATON },
 	{ "keep", required_argument, NULL, OPT_KEEP },
 	{ "kept-at", required_argument, NULL, OPT_KEPT_AT },
 	{ "help", no_argument, NULL, 'h' },
@@ -193,6 +194,9 @@ static int take(struct options *o, int opt, const char *arg)
 		return 0;
 	case OPT_LINK:
 		o->worker_link = arg;
+		return 0;
+	case OPT_BATON:
+		o->baton = arg;
 		return 0;
 	case OPT_KEEP:
 		o->keep = absolute(arg);

@@ -14,6 +14,7 @@ struct options {
 	bool read_only;
 	const char *kept_at; /* 'systemd', or an absolute path; NULL: nothing outlives the keeper */
 	const char *keep;    /* this is what another's kept_at means; NULL: it is not */
+	const char *baton; /* a keeper's word to the program that it goes on as; NULL: none */
 	const char *worker_link; /* the keeper's word to its worker; NULL: this is the keeper */
 };
 

@@ -2,6 +2,7 @@
 /* posternd: options, then one of its two processes. The keeper starts the worker from itself. */
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -46,6 +47,10 @@ int main(int argc, char **argv)
 		return done < 0;
 	if (o.worker_link)
 		return worker_run(&o);
+	char *word = NULL;
+	int baton_fd = o.baton ? (int)strtol(o.baton, &word, 10) : -1;
+	if (word && *word)
+		return baton_check(baton_fd);
 
 	use_all_descriptors();
 	if (o.keep)
@@ -62,6 +67,7 @@ int main(int argc, char **argv)
 		.program = "/proc/self/exe",
 		.argv = argv,
 		.hand_over_fd = o.fd,
+		.baton_fd = baton_fd,
 		.one_life = o.fd >= 0,
 	};
 

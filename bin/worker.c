@@ -324,6 +324,8 @@ static int stand_by(struct worker *w)
 		.kept_min = KEEP_VERSION_MIN,
 		.kept_max = KEEP_VERSION,
 		.version = POSTERN_VERSION,
+		.baton_min = BATON_VERSION,
+		.baton_max = BATON_VERSION,
 	};
 	int err = fault_init();
 

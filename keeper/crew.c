@@ -214,6 +214,7 @@ void crew_reap(struct keeper *k)
 	/* those that hold the memory of dead ones are children, too, and so are programs */
 	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
 		programs_reaped(&k->office.programs, pid);
+		upgrade_reaped(k, pid, status);
 		list_for_each(it, tmp, &k->workers) {
 			struct worker *w = list_entry(it, struct worker, node);
 
@@ -257,6 +258,30 @@ void crew_settle(struct keeper *k)
 	if (err)
 		log_warn(NULL, "no worker stands by: %s", strerror(-err));
 	crew_mend(k);
+}
+
+int crew_adopt(struct keeper *k, pid_t pid, const int fds[4], const struct keeper_intro *intro)
+{
+	struct worker *w = worker_new(k);
+
+	if (!w)
+		return -ENOMEM;
+	w->pid = pid;
+	w->request.fd = fds[0];
+	w->event_fd = fds[1];
+	w->hold_fd = fds[2];
+	w->intro = *intro;
+	w->has_served = w->is_ready = k->was_ready = true;
+	k->now = w;
+	int err = death_adopt(fds[3], &w->death);
+	if (!err)
+		err = loop_add(&k->loop, &w->request, EPOLLIN);
+	if (!err && k->control.fd >= 0)
+		err = loop_add(&k->loop, &k->control, EPOLLIN);
+	if (!err)
+		crew_met(w);
+	set_timer(&k->settle, SETTLE_MS);
+	return err;
 }
 
 void crew_replace(struct keeper *k, struct worker *w)

@@ -14,26 +14,23 @@
 
 struct death {
 	union life_cell *cells;
-	int event_fd;
+	int page_fd, event_fd;
 	uint32_t stop; /* atomic; a futex */
 	bool watched;
 	pthread_t thread;
 };
 
-int death_new(struct death **ret_death, int *ret_page_fd)
+int death_adopt(int page_fd, struct death **ret_death)
 {
-	const int seals = F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
 	struct death *d = calloc(1, sizeof(*d));
 
-	if (!d)
+	if (!d) {
+		fd_close(page_fd);
 		return -ENOMEM;
-	d->cells = MAP_FAILED;
+	}
+	d->page_fd = page_fd;
 	d->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	CLEANUP(fd_cleanup) int fd = memfd_create("postern-life", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	/* sealed: a worker that cuts it short would end the keeper, who reads it */
-	if (fd >= 0 && !ftruncate(fd, LIFE_PAGE_B) && !fcntl(fd, F_ADD_SEALS, seals))
-		d->cells = mmap(NULL, LIFE_PAGE_B, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	d->cells = mmap(NULL, LIFE_PAGE_B, PROT_READ | PROT_WRITE, MAP_SHARED, page_fd, 0);
 	if (d->event_fd < 0 || d->cells == MAP_FAILED) {
 		int err = -errno;
 
@@ -41,8 +38,23 @@ int death_new(struct death **ret_death, int *ret_page_fd)
 		return err;
 	}
 	*ret_death = d;
-	*ret_page_fd = fd_steal(&fd);
 	return 0;
+}
+
+int death_new(struct death **ret_death)
+{
+	const int seals = F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
+	CLEANUP(fd_cleanup) int fd = memfd_create("postern-life", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	/* sealed: a worker that cuts it short would end the keeper, who reads it */
+	if (fd < 0 || ftruncate(fd, LIFE_PAGE_B) || fcntl(fd, F_ADD_SEALS, seals))
+		return -errno;
+	return death_adopt(fd_steal(&fd), ret_death);
+}
+
+int death_page_fd(const struct death *d)
+{
+	return d->page_fd;
 }
 
 /* Waits until @word is @value no more, or *@stop is set. Return: 0, or errno. */
@@ -120,6 +132,7 @@ void death_free(struct death *d)
 	}
 	if (d->cells != MAP_FAILED)
 		munmap(d->cells, LIFE_PAGE_B);
+	fd_close(d->page_fd);
 	fd_close(d->event_fd);
 	free(d);
 }

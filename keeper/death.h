@@ -11,10 +11,14 @@
 
 struct death;
 
-/* Makes the page. Return: 0 with *ret_page_fd, for the worker, the caller's; -errno. */
-int death_new(struct death **ret_death, int *ret_page_fd);
+/* Makes the page. Return: 0; -errno. */
+int death_new(struct death **ret_death);
 /* Begins to wait; the worker holds its first cell. Return: 0; -errno. */
 int death_watch(struct death *d);
 /* Readable once every cell is free. */
 int death_fd(const struct death *d);
+/* As death_new(), for a page that an earlier program of this process made. Ownership: @page_fd is
+ * taken, also on failure. */
+int death_adopt(int page_fd, struct death **ret_death);
+int death_page_fd(const struct death *d); /* borrowed */
 void death_free(struct death *d); /* NULL is fine */

@@ -253,6 +253,41 @@ static void tear_down(struct keeper *k)
 	loop_fini(&k->loop);
 }
 
+static int begin(struct keeper *k)
+{
+	int err = open_store(k);
+
+	if (!err)
+		err = open_vault(k);
+	if (!err)
+		err = listen_control(k);
+	if (err)
+		return err;
+	upgrade_open(k);
+	err = crew_start(k);
+	fd_close(k->cfg->hand_over_fd);
+	if (err)
+		log_error(NULL, "cannot start a worker: %s", strerror(-err));
+	return err;
+}
+
+/* As another program of the same process. */
+static int go_on(struct keeper *k)
+{
+	int err = baton_take(k, k->cfg->baton_fd);
+
+	fd_close(k->cfg->baton_fd);
+	if (err) {
+		log_error(NULL, "cannot go on with what the keeper has left: %s", strerror(-err));
+		return err;
+	}
+	upgrade_open(k);
+	k->office.vault.at = k->cfg->kept_at;
+	office_mend_vault(&k->office);
+	crew_reap(k); /* who has ended meanwhile */
+	return 0;
+}
+
 int keeper_run(const struct keeper_config *cfg)
 {
 	struct keeper k = { .cfg = cfg,
@@ -274,19 +309,7 @@ int keeper_run(const struct keeper_config *cfg)
 	if (err)
 		log_error(NULL, "cannot start: %s", strerror(-err));
 	if (!err)
-		err = open_store(&k);
-	if (!err)
-		err = open_vault(&k);
-	if (!err)
-		err = listen_control(&k);
-	if (!err)
-		upgrade_open(&k);
-	if (!err) {
-		err = crew_start(&k);
-		fd_close(cfg->hand_over_fd);
-		if (err)
-			log_error(NULL, "cannot start a worker: %s", strerror(-err));
-	}
+		err = cfg->baton_fd < 0 ? begin(&k) : go_on(&k);
 	if (!err)
 		err = loop_run(&k.loop);
 	tear_down(&k);

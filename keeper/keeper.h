@@ -18,12 +18,18 @@ struct keeper_config {
 	const char *program;	   /* of the worker */
 	char *const *argv;	   /* of the worker; KEEPER_LINK_ARG is put behind it */
 	int hand_over_fd;	   /* the first worker inherits it, and the keeper closes it; -1 */
+	int baton_fd;		   /* what an earlier program of this process has left; -1 */
 	bool one_life;		   /* a worker that dies is not replaced */
 };
 
 #define KEEPER_LINK_ARG "--worker-link="
+#define KEEPER_BATON_ARG "--keeper-baton="
 
 /* Runs until SIGTERM, SIGINT or SIGHUP, or until the worker ends by itself. Says on standard
  * error, in one line, why it cannot start. Context: a process without threads.
  * Return: the exit status. */
 int keeper_run(const struct keeper_config *cfg);
+
+/* Whether a keeper of this program could go on with what @fd, another's baton, says. Return: the exit
+ * status. */
+int baton_check(int fd);

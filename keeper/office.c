@@ -20,14 +20,6 @@
 #define SOCKETS_MAX 4096
 #define OPEN_FLAGS (O_ACCMODE | O_DIRECT | O_CREAT | O_EXCL | O_DSYNC | O_SYNC | O_CLOEXEC)
 
-struct kept_socket {
-	struct list node;
-	int fd;
-	struct own_file file;
-	unsigned no; /* its key's, in the vault */
-	char path[];
-};
-
 /* A quarter of the descriptors that we may have is left for starting the next worker and for
  * callers, whatever this one asks for. */
 static bool is_full(const struct office *o)
@@ -171,8 +163,7 @@ int listen_for_group(const char *path, mode_t mode, const char *group, struct ow
 	return fd;
 }
 
-/* Ownership: @fd is taken. Return: 0; -ENOMEM. */
-static int add_socket(struct office *o, const char *path, int fd, struct own_file file, unsigned no)
+int office_add_socket(struct office *o, const char *path, int fd, struct own_file file, unsigned no)
 {
 	size_t len = strlen(path) + 1;
 	struct kept_socket *s = o->nsocket < SOCKETS_MAX ? malloc(sizeof(*s) + len) : NULL;
@@ -208,7 +199,7 @@ static int serve_listen(struct office *o, const struct keeper_request *req, int 
 	int fd = listen_for_group(req->path, req->mode, *req->group ? req->group : NULL, &file);
 	if (fd < 0)
 		return fd;
-	int err = add_socket(o, req->path, fd, file, o->socket_no + 1);
+	int err = office_add_socket(o, req->path, fd, file, o->socket_no + 1);
 	if (err)
 		return err;
 	socket_key(list_entry(o->sockets.prev, struct kept_socket, node), key);
@@ -362,7 +353,7 @@ static void take_socket(struct office *o, unsigned no, int fd)
 		fd_close(fd);
 		return;
 	}
-	add_socket(o, at.sun_path, fd, (struct own_file){ st.st_dev, st.st_ino }, no);
+	office_add_socket(o, at.sun_path, fd, (struct own_file){ st.st_dev, st.st_ino }, no);
 }
 
 static void take_kept(void *arg, const char *key, int fd)

@@ -52,9 +52,19 @@ struct worker {
 	bool has_served, is_ready, is_dead, is_replaced;
 };
 
+/* A socket that the worker asked for, kept for its successors. */
+struct kept_socket {
+	struct list node;
+	int fd;
+	struct own_file file;
+	unsigned no; /* its key's, in the vault */
+	char path[];
+};
+
 /* Replacing the worker's program; upgrade.c. */
 struct upgrade {
-	enum { UPGRADE_NONE, UPGRADE_MEETING, UPGRADE_COUNTING, UPGRADE_PROBATION } step;
+	enum { UPGRADE_NONE, UPGRADE_MEETING, UPGRADE_COUNTING, UPGRADE_PROBATION,
+	       UPGRADE_ASKING } step;
 	struct loop_watch listen, conn, timer;
 	struct own_file file; /* of listen */
 	char line[KEEPER_PATH_MAX + 16];
@@ -65,6 +75,8 @@ struct upgrade {
 	unsigned healthy;  /* disks, before */
 	unsigned healthy_now;
 	bool is_healthy;
+	bool with_keeper; /* it is to go on as that program, too */
+	pid_t asked;	  /* a process of that program, whether it could */
 };
 
 #define CALLERS_MAX 16
@@ -97,6 +109,8 @@ struct keeper {
 	int status;
 };
 
+/* An entry without a process. Return: NULL without memory. */
+struct worker *worker_new(struct keeper *k);
 /* Starts a worker of the program, which waits for HELLO. Return: NULL, with the error in *ret_err. */
 struct worker *worker_spawn(struct keeper *k, int program_fd, int *ret_err);
 /* Return: 0; -errno, which is the worker's trouble: the keeper never waits for it. */
@@ -125,9 +139,12 @@ void crew_settle(struct keeper *k);
 void crew_stop(struct keeper *k);
 /* Ends all. */
 void crew_fini(struct keeper *k);
+/* The process @pid, connected by @fds (request, event, hold, life), serves already. Ownership: they are
+ * taken. Return: 0; -errno. */
+int crew_adopt(struct keeper *k, pid_t pid, const int fds[4], const struct keeper_intro *intro);
 /* @w takes over from the worker of now, which is ended. */
 void crew_replace(struct keeper *k, struct worker *w);
-/* Another program is the workers' now. */
+/* Ends who stands by; another will before long. */
 void crew_refresh(struct keeper *k);
 
 /* Listens; without it posternd runs all the same. */
@@ -137,6 +154,21 @@ void upgrade_close(struct keeper *k);
 void upgrade_met(struct keeper *k, struct worker *w);
 void upgrade_lost(struct keeper *k, struct worker *w);
 void upgrade_counted(struct keeper *k, unsigned healthy);
+/* Tells who waits on @conn_fd (-1: nobody; taken) that all is done. */
+void upgrade_done(int conn_fd, const char *text);
+/* Child @pid has ended. */
+void upgrade_reaped(struct keeper *k, pid_t pid, int status);
+
+/* What the keeper goes on with as another program, with what @done tells who waits for that.
+ * Return: a memfd; -errno. */
+int baton_make(const struct keeper *k, const char *done);
+/* Has the program read it. Return: its process, whose exit status tells; -errno. */
+pid_t baton_ask(const struct keeper *k, int program_fd, int baton_fd);
+/* Goes on as the program. Return: only if that cannot be: -errno. */
+int baton_pass(const struct keeper *k, int program_fd, int baton_fd);
+/* Takes what an earlier program of this process has left. Return: 0; -errno. */
+int baton_take(struct keeper *k, int fd);
+
 void keeper_finish(struct keeper *k, int status);
 
 /* @dir is created if missing (its parents too). Return: 0; -EBUSY: another has it; -errno. */
@@ -160,6 +192,8 @@ int office_list(const struct office *o, unsigned from, int sock);
 void office_init(struct office *o);
 /* Has a vault at @at, and what is there. Return: 0; -errno. */
 int office_open_vault(struct office *o, const char *at);
+/* Ownership: @fd is taken. Return: 0; -ENOMEM. */
+int office_add_socket(struct office *o, const char *path, int fd, struct own_file file, unsigned no);
 /* Puts everything into a vault that was lost and is back. Return: 0, also if it was not lost; -errno. */
 int office_mend_vault(struct office *o);
 /* Lets go of everything but the store. */

@@ -17,16 +17,6 @@
 #define PROGRAMS_MAX 256
 #define START_MS 2000 /* until it is executed */
 
-struct program {
-	struct list node;
-	pid_t pid;
-	int sock; /* the worker's end, for its successor */
-	int pidfd;
-	uint32_t jail;
-	bool claimed; /* by the worker of now */
-	struct keeper_request req; /* what it was started by */
-};
-
 void programs_init(struct programs *ps)
 {
 	*ps = (struct programs){ 0 };
@@ -181,6 +171,21 @@ static int adopt(const struct programs *ps, const struct keeper_request *req, st
 		return 0;
 	}
 	return -ENOENT;
+}
+
+int programs_adopt(struct programs *ps, pid_t pid, const int fds[2], uint32_t jail,
+		   const struct keeper_request *req)
+{
+	struct program *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return -ENOMEM;
+	*p = (struct program){ .pid = pid, .sock = fds[0], .pidfd = fds[1], .jail = jail,
+			       .claimed = true };
+	memcpy(&p->req, req, sizeof(p->req)); /* which may lie anywhere */
+	list_add_tail(&ps->all, &p->node);
+	ps->n++;
+	return 0;
 }
 
 static int kill_one(const struct programs *ps, pid_t pid)

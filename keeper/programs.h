@@ -15,6 +15,16 @@ struct programs {
 	unsigned n;
 };
 
+struct program {
+	struct list node;
+	pid_t pid;
+	int sock; /* the worker's end, for its successor */
+	int pidfd;
+	uint32_t jail;
+	bool claimed; /* by the worker of now */
+	struct keeper_request req; /* what it was started by */
+};
+
 void programs_init(struct programs *ps);
 void programs_fini(struct programs *ps); /* kills them */
 
@@ -22,6 +32,10 @@ void programs_fini(struct programs *ps); /* kills them */
  * Return: 0; -EPROTO: it made no sense, and was not answered. */
 int programs_serve(struct programs *ps, const struct keeper_request *req, const int *fds,
 		   unsigned nfd, int sock);
+/* One that runs already, and is the worker's of now; @fds are its socket and pidfd, which are taken.
+ * Return: 0; -ENOMEM. */
+int programs_adopt(struct programs *ps, pid_t pid, const int fds[2], uint32_t jail,
+		   const struct keeper_request *req);
 bool programs_concerns(uint32_t op);
 /* Child @pid has ended: forgets it if it was one of these. */
 void programs_reaped(struct programs *ps, pid_t pid);

@@ -25,10 +25,12 @@ struct keeper_intro {
 	uint32_t state_min, state_max; /* versions of the state file that it reads; it writes the last */
 	uint32_t kept_min, kept_max;   /* versions of what parts keep; it writes the last */
 	char version[32];	       /* for people */
+	uint32_t baton_min, baton_max; /* of what a keeper goes on with; it leaves the last */
 };
 
 #define KEEPER_INTRO 0x6f727450u
 #define KEEPER_PROTOCOL 1u
+#define BATON_VERSION 1u
 
 enum keeper_op {
 	KEEPER_OPEN = 1, /* path, flags, mode -> a descriptor */

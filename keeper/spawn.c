@@ -68,9 +68,13 @@ static int make_ends(struct worker *w, int ends[ENDS])
 	if (!err)
 		err = make_pair(&w->event_fd, &ends[END_EVENT]);
 	if (!err)
-		err = death_new(&w->death, &ends[END_LIFE]);
+		err = death_new(&w->death);
 	if (err)
 		return err;
+	/* a copy: the caller closes what is the worker's */
+	ends[END_LIFE] = fcntl(death_page_fd(w->death), F_DUPFD_CLOEXEC, 0);
+	if (ends[END_LIFE] < 0)
+		return -errno;
 	if (pipe2(hold, O_CLOEXEC))
 		return -errno;
 	ends[END_HOLD] = hold[0];
@@ -78,19 +82,28 @@ static int make_ends(struct worker *w, int ends[ENDS])
 	return 0;
 }
 
+struct worker *worker_new(struct keeper *k)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	w->keeper = k;
+	w->request = (struct loop_watch){ -1, request_ready };
+	w->died.fd = w->event_fd = w->hold_fd = -1;
+	list_add_tail(&k->workers, &w->node);
+	return w;
+}
+
 struct worker *worker_spawn(struct keeper *k, int program_fd, int *ret_err)
 {
 	int ends[ENDS] = { -1, -1, -1, -1 };
-	struct worker *w = calloc(1, sizeof(*w));
+	struct worker *w = worker_new(k);
 
 	if (!w) {
 		*ret_err = -ENOMEM;
 		return NULL;
 	}
-	w->keeper = k;
-	w->request = (struct loop_watch){ -1, request_ready };
-	w->died.fd = w->event_fd = w->hold_fd = -1;
-	list_add_tail(&k->workers, &w->node);
 	int err = make_ends(w, ends);
 
 	if (!err)

@@ -4,7 +4,7 @@
  * keeper's own, in lines of text, so that it works with a worker that does not, and so that no
  * worker can have a program started:
  *
- *   upgrade [PATH]                  PATH: absolute; none: the same program again
+ *   upgrade [keeper] [PATH]         keeper: of the keeper, too; PATH: absolute; none: the same again
  *   progress TEXT                   any number of these, then one of
  *   done from=V to=V gap_ns=N disks=N
  *   failed ID PARAM TEXT            PARAM is "-" where none is at fault
@@ -12,7 +12,8 @@
  * A worker of the new program is started and says what it can read; nothing has been touched
  * until then. The old worker is ended as a crash would end it, and the new one takes over. It is
  * on probation until it serves as many disks as the old one did. If it dies before, or takes too
- * long, the worker that stands by, of the old program still, takes over in its turn.
+ * long, the worker that stands by, of the old program still, takes over in its turn. The keeper
+ * follows, where that is asked for, when its worker has passed; see baton.c.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -23,6 +24,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -96,7 +98,7 @@ static void drop_candidate(struct keeper *k)
 
 /* Return: what is wrong with a successor that says @new, after one who says @old; NULL: nothing. */
 static const char *judge(const struct keeper_intro *old, const struct keeper_intro *new,
-			 char text[200])
+			 bool with_keeper, char text[200])
 {
 	if (new->protocol != KEEPER_PROTOCOL)
 		snprintf(text, 200, "speaks protocol %u with its keeper, and this one %u", new->protocol,
@@ -107,6 +109,9 @@ static const char *judge(const struct keeper_intro *old, const struct keeper_int
 	else if (old->kept_max < new->kept_min || old->kept_max > new->kept_max)
 		snprintf(text, 200, "goes on with versions %u to %u of what is kept, and it is of %u",
 			 new->kept_min, new->kept_max, old->kept_max);
+	else if (with_keeper && (BATON_VERSION < new->baton_min || BATON_VERSION > new->baton_max))
+		snprintf(text, 200, "goes on with versions %u to %u of what a keeper leaves, and it is of "
+			 "%u", new->baton_min, new->baton_max, BATON_VERSION);
 	else
 		return NULL;
 	return text;
@@ -131,7 +136,7 @@ void upgrade_met(struct keeper *k, struct worker *w)
 
 	if (u->step != UPGRADE_MEETING || w != u->candidate)
 		return;
-	const char *wrong = judge(&k->intro, &w->intro, text);
+	const char *wrong = judge(&k->intro, &w->intro, u->with_keeper, text);
 	if (wrong) {
 		say(u, "failed version_unsupported binary version %s %s; nothing was changed",
 		    w->intro.version, wrong);
@@ -161,17 +166,72 @@ void upgrade_counted(struct keeper *k, unsigned healthy)
 	}
 }
 
+static void keep_keeper(struct keeper *k, const char *why)
+{
+	say(&k->upgrade, "failed keeper_stays binary the worker is of version %s now, and the keeper goes on "
+	    "as it was: %s", k->intro.version, why);
+	end(k);
+}
+
+/* The last step, in which there is no way back: so the new program is asked first. */
+static void ask_keeper(struct keeper *k)
+{
+	struct upgrade *u = &k->upgrade;
+	CLEANUP(fd_cleanup) int fd = baton_make(k, u->line);
+
+	u->step = UPGRADE_ASKING;
+	u->since_ns = clock_ns();
+	u->asked = fd < 0 ? fd : baton_ask(k, k->program_fd, fd);
+	if (u->asked < 0)
+		keep_keeper(k, strerror((int)-u->asked));
+}
+
+static void pass_on(struct keeper *k)
+{
+	struct upgrade *u = &k->upgrade;
+
+	if (!k->now || !k->now->is_ready || k->stopping) {
+		keep_keeper(k, "its worker has just died");
+		return;
+	}
+	log_info(NULL, "the keeper goes on as version %s", k->intro.version);
+	crew_refresh(k);
+	CLEANUP(fd_cleanup) int fd = baton_make(k, u->line);
+	int err = fd < 0 ? fd : baton_pass(k, k->program_fd, fd);
+
+	keep_keeper(k, strerror(-err));
+}
+
+void upgrade_reaped(struct keeper *k, pid_t pid, int status)
+{
+	struct upgrade *u = &k->upgrade;
+
+	if (u->step != UPGRADE_ASKING || pid != u->asked)
+		return;
+	if (WIFEXITED(status) && !WEXITSTATUS(status))
+		pass_on(k);
+	else
+		keep_keeper(k, "it cannot read what the keeper would leave it");
+}
+
 static void succeed(struct keeper *k)
 {
 	struct upgrade *u = &k->upgrade;
 
-	say(u, "done from=%s to=%s gap_ns=%llu disks=%u", k->intro.version,
-	    u->candidate->intro.version, (unsigned long long)k->past.gap_ns, u->healthy_now);
+	snprintf(u->line, sizeof(u->line), "done from=%s to=%s gap_ns=%llu disks=%u",
+		 k->intro.version, u->candidate->intro.version,
+		 (unsigned long long)k->past.gap_ns, u->healthy_now);
 	k->intro = u->candidate->intro;
+	u->candidate = NULL;
 	fd_close(k->program_fd);
 	k->program_fd = fd_steal(&u->program_fd);
-	end(k);
 	crew_refresh(k);
+	if (u->with_keeper) {
+		ask_keeper(k);
+	} else {
+		say(u, "%s", u->line);
+		end(k);
+	}
 }
 
 void upgrade_lost(struct keeper *k, struct worker *w)
@@ -203,6 +263,8 @@ static void tick(struct keeper *k)
 		       "changed", MEET_NS / NS_PER_S);
 		drop_candidate(k);
 		end(k);
+	} else if (u->step == UPGRADE_ASKING && age_ns > MEET_NS) {
+		kill(u->asked, SIGKILL); /* its end says the rest */
 	} else if (u->step == UPGRADE_COUNTING && age_ns > COUNT_NS) {
 		hand_over(k);
 	} else if (u->step == UPGRADE_PROBATION && u->is_healthy && age_ns > PROBATION_NS) {
@@ -248,6 +310,9 @@ static void begin(struct keeper *k, const char *path)
 		hang_up(k);
 		return;
 	}
+	u->with_keeper = !strncmp(path, "keeper", 6) && (!path[6] || path[6] == ' ');
+	if (u->with_keeper)
+		path += path[6] ? 7 : 6;
 	u->program_fd = *path ? open_program(u, path) : fcntl(k->program_fd, F_DUPFD_CLOEXEC, 0);
 	if (u->program_fd < 0) {
 		hang_up(k);
@@ -314,6 +379,14 @@ static void listen_ready(struct loop_watch *w, uint32_t events)
 		u->conn.fd = fd_close(u->conn.fd);
 }
 
+void upgrade_done(int conn_fd, const char *text)
+{
+	struct upgrade u = { .conn.fd = conn_fd };
+
+	say(&u, "%s", text);
+	fd_close(conn_fd);
+}
+
 static void timer_ready(struct loop_watch *w, uint32_t events)
 {
 	uint64_t times;
@@ -326,17 +399,22 @@ void upgrade_open(struct keeper *k)
 {
 	struct upgrade *u = &k->upgrade;
 	const char *path = k->cfg->upgrade_path;
+	struct own_file file = u->file;
+	int fd = u->listen.fd; /* an earlier program's of this process */
 
-	*u = (struct upgrade){ .listen = { -1, listen_ready },
+	*u = (struct upgrade){ .listen = { fd, listen_ready },
 			       .conn = { -1, conn_ready },
 			       .timer = { -1, timer_ready },
-			       .program_fd = -1 };
+			       .program_fd = -1,
+			       .file = file };
 	if (!path)
 		return;
-	int err = u->listen.fd = listen_for_group(path, 0600, NULL, &u->file);
+	if (fd < 0)
+		u->listen.fd = listen_for_group(path, 0600, NULL, &u->file);
+	int err = u->listen.fd;
 	u->timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (err >= 0)
-		err = loop_add(&k->loop, &u->listen, EPOLLIN);
+		err = u->timer.fd < 0 ? -errno : loop_add(&k->loop, &u->listen, EPOLLIN);
 	if (!err)
 		err = loop_add(&k->loop, &u->timer, EPOLLIN);
 	if (err)

@@ -8,6 +8,10 @@
  *   other-keeper   speaks another protocol with its keeper
  *   other-dies     could go on, and dies as soon as it is to
  *   other-sick     could go on, and serves no disk
+ *   other-fit      could go on, and says that it serves them all
+ *
+ * Asked whether it could go on as the keeper, any of them writes down beside itself what a keeper
+ * would leave it (NAME.baton), and says no.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -26,6 +30,21 @@ static bool is(const char *name, const char *what)
 	return dash && !strcmp(dash + 1, what);
 }
 
+static int write_down(const char *self, int baton_fd)
+{
+	CLEANUP(base_free) char *text = NULL;
+	char path[PATH_MAX + 8];
+	ssize_t n = fd_read_file(baton_fd, 1 * MIB, &text);
+
+	snprintf(path, sizeof(path), "%s.baton", self);
+	FILE *to = n > 0 ? fopen(path, "w") : NULL;
+	if (to) {
+		fwrite(text, 1, (size_t)n, to);
+		fclose(to);
+	}
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	size_t n = strlen(KEEPER_LINK_ARG);
@@ -35,6 +54,10 @@ int main(int argc, char **argv)
 	struct link l;
 	int fd;
 
+	if (argc && sscanf(argv[argc - 1], KEEPER_BATON_ARG "%d,check", &fd) == 1)
+		return readlink("/proc/self/exe", self, sizeof(self) - 1) < 0 || lseek(fd, 0, SEEK_SET) ?
+			       1 :
+			       write_down(self, fd);
 	if (!arg || readlink("/proc/self/exe", self, sizeof(self) - 1) < 0 || link_init(&l, arg))
 		return 1;
 	struct keeper_intro intro = {
@@ -45,6 +68,8 @@ int main(int argc, char **argv)
 		.kept_min = is(self, "kept") ? KEEP_VERSION + 1 : KEEP_VERSION,
 		.kept_max = KEEP_VERSION + 1,
 		.version = "9.9",
+		.baton_min = BATON_VERSION,
+		.baton_max = BATON_VERSION,
 	};
 	if (hold_start(fd_steal(&l.hold_fd)) || link_introduce(&l, &intro))
 		return 1;
@@ -55,7 +80,7 @@ int main(int argc, char **argv)
 		if (ev.op == KEEPER_HELLO)
 			link_ready(&l);
 		if (ev.op == KEEPER_COUNT)
-			link_healthy(&l, 0);
+			link_healthy(&l, is(self, "fit") ? UINT32_MAX : 0);
 		if (ev.op == KEEPER_STOP)
 			return 0;
 	}

@@ -384,6 +384,44 @@ static void holds_a_bounded_number(void **state)
 	kept_fini(&k);
 }
 
+/* What a keeper leaves to the program that it goes on as: 56 bytes an item (keeper/baton.c). */
+struct item {
+	uint32_t kind, text_b;
+	int32_t fd[4];
+	uint64_t n[4];
+};
+
+static int check_baton(const struct item *items, unsigned n, const char *behind, size_t len)
+{
+	CLEANUP(fd_cleanup) int fd = memfd("");
+
+	assert_int_equal(fd_write_all(fd, items, n * sizeof(*items)), 0);
+	assert_int_equal(fd_write_all(fd, behind, len), 0);
+	return baton_check(fd);
+}
+
+static void goes_on_with_no_baton_but_a_whole_one_of_its_version(void **state)
+{
+	struct item it[2] = { { .kind = 1, .n = { BATON_VERSION } }, { .kind = 7, .text_b = 4 } };
+
+	assert_int_equal(check_baton(it, 1, "", 0), 0);
+	assert_int_equal(check_baton(it, 2, "a/b", 4), 0);
+	assert_int_equal(check_baton(it, 0, "", 0), 1);
+	assert_int_equal(check_baton(it, 2, "a/b", 3), 1);    /* cut off */
+	assert_int_equal(check_baton(it, 1, "a/b", 4), 1);    /* less than an item */
+	assert_int_equal(check_baton(it, 2, "a/bc", 4), 1);   /* text without an end */
+	assert_int_equal(check_baton(it, 2, "/ab", 4), 1);    /* no key */
+	assert_int_equal(check_baton(it + 1, 1, "a/b", 4), 1); /* no head */
+	it[1].text_b = UINT32_MAX;
+	assert_int_equal(check_baton(it, 2, "a/b", 4), 1);
+	it[1] = (struct item){ .kind = 10, .text_b = 4 }; /* a worker says more than that of itself */
+	assert_int_equal(check_baton(it, 2, "a/b", 4), 1);
+	it[1] = (struct item){ .kind = 11 };
+	assert_int_equal(check_baton(it, 2, "", 0), 1);
+	it[0].n[0]++;
+	assert_int_equal(check_baton(it, 1, "", 0), 1);
+}
+
 static void one_state_has_one_keeper(void **state)
 {
 	struct store other = { -1, -1 };
@@ -416,6 +454,7 @@ int main(void)
 		IN_DIR(keeps_no_descriptor_that_could_hold_it_up),
 		IN_DIR(leaves_itself_room_for_a_successor),
 		cmocka_unit_test(holds_a_bounded_number),
+		cmocka_unit_test(goes_on_with_no_baton_but_a_whole_one_of_its_version),
 	};
 
 	return cmocka_run_group_tests_name("keeper_office", tests, NULL, NULL);

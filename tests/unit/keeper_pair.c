@@ -174,7 +174,7 @@ static void obey(struct link *l, int fd, unsigned restarts)
 static int worker(const char *arg)
 {
 	static const struct keeper_intro intro = { KEEPER_INTRO, KEEPER_PROTOCOL, 1, 1, 1, 1,
-						   "test" };
+						   "test", 1, 1 };
 	struct keeper_event ev;
 	struct link l;
 	unsigned restarts = 0;
@@ -207,7 +207,7 @@ static pid_t start(void)
 	char *argv[] = { "worker", NULL };
 	struct keeper_config cfg = { .control_path = sock, .state_dir = state_dir,
 				     .program = "/proc/self/exe", .argv = argv,
-				     .hand_over_fd = -1 };
+				     .hand_over_fd = -1, .baton_fd = -1 };
 	pid_t pid = fork();
 
 	if (!pid) {
