@@ -89,19 +89,19 @@ class Daemon:
 		self.process.send_signal(sig)
 		return self.process.wait(LIMIT_S)
 
-	def postern(self, *argv):
+	def postern(self, *argv, limit_s=LIMIT_S):
 		done = subprocess.run([POSTERN, "--control", self.control, *argv], text=True, cwd=self.dir,
-		                      stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S)
+		                      stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s)
 		return Said(done)
 
-	def do(self, *argv):
+	def do(self, *argv, **more):
 		"""A command that has to succeed; returns what it prints."""
-		said = self.postern(*argv)
+		said = self.postern(*argv, **more)
 		assert said.status == 0, (argv, said.err)
 		return said.out
 
-	def ask(self, *argv):
-		return json.loads(self.do(*argv, "--json"))
+	def ask(self, *argv, **more):
+		return json.loads(self.do(*argv, "--json", **more))
 
 	def refused(self, *argv):
 		"""(id, parameter) of the error that a command has to end in."""
