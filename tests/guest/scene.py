@@ -5,6 +5,7 @@ A file under tests/guest/ calls play() with its functions; each gets the Scene, 
 by raising. The result is TAP. `build/../tests/guest/NAME` runs one file alone.
 """
 
+import contextlib
 import os
 import re
 import sys
@@ -26,8 +27,9 @@ class Skip(Exception):
 class Scene:
 	"""A lab, and whatever the functions hand on to the next."""
 
-	def __init__(self, lab):
+	def __init__(self, lab, undo):
 		self.lab = lab
+		self.undo = undo  # what is to be undone before the lab is (contextlib.ExitStack)
 
 	def disk(self, name, size_b, *options, medium="", file_options=""):
 		"""Creates a disk in a file of its own; returns the file's path."""
@@ -61,8 +63,8 @@ def play(name, *acts):
 	"""Runs the functions in order; after one that failed or was skipped, so are the others."""
 	print(f"1..{len(acts)}", flush=True)
 	failed = skipped = None
-	with lab_room.Lab("postern-test-") as lab:
-		scene = Scene(lab)
+	with lab_room.Lab("postern-test-") as lab, contextlib.ExitStack() as undo:
+		scene = Scene(lab, undo)
 		for number, act in enumerate(acts, 1):
 			begin = time.monotonic()
 			try:
