@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import statistics
 
 from report import number, read_notes, table
@@ -62,6 +63,35 @@ def rows(one, many, upgrade, again, guest, contained):
 def write_json(path, found):
 	with open(path, "w") as f:
 		f.write("[\n" + ",\n".join(json.dumps(row) for row in found) + "\n]\n")
+
+
+PAUSE = re.compile(r"a pause: (\S+) ms in the median and (\S+) ms at most in 99 of 100 cases after\s+"
+                   r"`kill -9`,\s+(\S+) ms and\s+(\S+) ms\s+with `postern upgrade`")
+
+
+def promised(path):
+	"""The four figures of README's sentence about pauses, as text."""
+	with open(path) as f:
+		return PAUSE.search(f.read()).groups()
+
+
+def to_promise(found):
+	"""What these four have to be."""
+	value = {row["id"]: row["value"] for row in found}
+	return tuple(number(value[name]) for name in ("kill9_gap_p50_ms", "kill9_gap_p99_ms",
+	                                              "upgrade_gap_p50_ms", "upgrade_gap_p99_ms"))
+
+
+def write_promise(path, found):
+	with open(path) as f:
+		text = f.read()
+	old = PAUSE.search(text)
+	new, at = "", old.start()
+	for n, figure in enumerate(to_promise(found), 1):
+		new += text[at:old.start(n)] + figure
+		at = old.end(n)
+	with open(path, "w") as f:
+		f.write(text[:old.start()] + new + text[at:])
 
 
 def verdict(row):
