@@ -135,6 +135,22 @@ static int get_pipe(struct memo *m)
 	return 0;
 }
 
+/* Only what says something: first touches are a good part of what a successor with many
+ * connections does before the first of them goes on. Numbers that make no sense are copied, to be
+ * judged, and not followed. */
+static void copy_page(struct kept_page *to, const struct kept_page *from)
+{
+	memcpy(to, from, offsetof(struct kept_page, copy));
+	if (to->current >= ARRAY_SIZE(to->copy))
+		return;
+	struct kept_state *s = &to->copy[to->current];
+	const struct kept_state *f = &from->copy[to->current];
+
+	memcpy(s, f, offsetof(struct kept_state, region));
+	if (s->nregion <= KEPT_REGIONS)
+		memcpy(s->region, f->region, s->nregion * sizeof(*s->region));
+}
+
 int memo_open(const struct keep_scope *scope, const char *name, struct memo **ret_memo,
 	      struct kept_page **ret_page)
 {
@@ -143,7 +159,7 @@ int memo_open(const struct keep_scope *scope, const char *name, struct memo **re
 	if (fd < 0)
 		return fd;
 	struct memo *m = alloc(scope, name);
-	struct kept_page *copy = malloc(sizeof(*copy));
+	struct kept_page *copy = calloc(1, sizeof(*copy));
 	int err = -ENOMEM;
 
 	if (m && copy) {
@@ -163,7 +179,7 @@ int memo_open(const struct keep_scope *scope, const char *name, struct memo **re
 			fd_close(fd);
 		return err;
 	}
-	memcpy(copy, m->page, sizeof(*copy));
+	copy_page(copy, m->page);
 	*ret_memo = m;
 	*ret_page = copy;
 	return 0;
