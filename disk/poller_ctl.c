@@ -21,7 +21,6 @@
 struct slot {
 	struct poller *poller;
 	cpu_set_t cpus;
-	bool told;    /* somebody has said which CPUs */
 	bool added;   /* by `poller add`, not by --pollers */
 	bool leaving; /* it is being removed: nothing new comes to it */
 };
@@ -90,11 +89,11 @@ static bool may_spin(const cpu_set_t *cpus, bool told)
 /* @cpus: NULL: nobody has said. */
 static int start_one(const char *name, const cpu_set_t *cpus, bool added, struct ctl_error *err)
 {
-	struct slot s = { .cpus = cpus ? *cpus : default_cpus(), .told = cpus, .added = added };
+	struct slot s = { .cpus = cpus ? *cpus : default_cpus(), .added = added };
 	int ret = poller_open(name, &s.poller);
 
 	if (!ret) {
-		s.poller->may_spin = may_spin(&s.cpus, s.told || one_each);
+		s.poller->may_spin = may_spin(&s.cpus, cpus || one_each);
 		ret = poller_start(s.poller, &s.cpus);
 		if (ret)
 			poller_close(s.poller);
@@ -306,18 +305,14 @@ static void set_may_spin(void *arg)
 	s->poller->may_spin = may_spin(&s->cpus, true);
 }
 
-/* What is kept of @s; @cpus as somebody has written them, NULL: nobody has. */
+/* Keeps what there is to know of a poller; @cpus as somebody has written them, NULL: nobody has. */
 static int keep(struct ctl *ctl, const char *name, const char *cpus, bool added,
 		struct ctl_error *err)
 {
 	json_t *kept = json_pack("{s:s, s:s*, s:o*}", "name", name, "cpus", cpus, "added",
 				 added ? json_true() : NULL);
-	int code;
+	int code = state_put(ctl_state(ctl), "poller", name, kept, err);
 
-	if (!cpus && !added)
-		code = state_del(ctl_state(ctl), "poller", name, err);
-	else
-		code = state_put(ctl_state(ctl), "poller", name, kept, err);
 	json_decref(kept);
 	return code;
 }
@@ -349,7 +344,6 @@ static int run_set(struct ctl *ctl, const json_t *params, json_t **ret, struct c
 		return code;
 	}
 	s->cpus = set;
-	s->told = true;
 	poller_call(s->poller, set_may_spin, s);
 	*ret = show(s);
 	return 0;

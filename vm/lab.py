@@ -8,6 +8,7 @@ vm/image/init describes and tells what it reports, a line at a time.
 
 import collections
 import ctypes
+import glob
 import json
 import os
 import re
@@ -72,6 +73,13 @@ class Image:
 	def __init__(self):
 		self.dir = run(os.path.join(ROOT, "vm", "image", "build")).splitlines()[-1]
 		self.kernel = os.path.join(self.dir, "kernel")
+
+	def module(self, name):
+		"""A module of the guest's kernel that it does not load by itself; those it needs, it has."""
+		found = glob.glob(os.path.join(os.path.dirname(self.dir), "linux", "lib", "modules", "*", "**",
+		                               name + ".ko"), recursive=True)
+		with open(found[0], "rb") as module:
+			return module.read()
 
 	def initrd(self, path, files):
 		"""Writes to @path an initrd that holds {path: bytes} beside what every guest has."""
@@ -173,12 +181,14 @@ class Lab:
 		guest.start(*options)
 		return guest
 
-	def guest(self, name, script, *options, kernel_words=""):
-		"""Boots the small guest, which runs @script; @options go to `postern vm run`."""
+	def guest(self, name, script, *options, kernel_words="", modules=()):
+		"""Boots the small guest, which runs @script and may insmod /NAME.ko of @modules; @options go to
+		`postern vm run`."""
 		self.image = self.image or Image()
 		initrd = self.path(name + ".initrd")
 		# what a guest says before somebody listens is lost, so it begins by waiting for that
-		self.image.initrd(initrd, {"run.sh": b"hello\n" + script.encode()})
+		files = {module + ".ko": self.image.module(module) for module in modules}
+		self.image.initrd(initrd, {"run.sh": b"hello\n" + script.encode(), **files})
 		guest = self.machine(name, "memory=768M", f"kernel={self.image.kernel}", f"initrd={initrd}",
 		                     f"append=quiet panic=-1 {kernel_words}".strip(), *options)
 		os.unlink(initrd)
