@@ -81,7 +81,7 @@ uint64_t replay_judge(struct session *s)
 			break;
 		case KEPT_REPLAY_ALONE:
 		case KEPT_REPLAY_BARRED:
-			bar(s, q, get_mark(s, &q->vq) == KEPT_REPLAY_ALONE);
+			bar(s, q, mark_left(s, &q->vq, crashed) == KEPT_REPLAY_ALONE);
 			break;
 		}
 	}

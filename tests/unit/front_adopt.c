@@ -426,6 +426,27 @@ static void a_replay_that_takes_long_makes_way(void **state)
 	fake_close(g);
 }
 
+/* werror=stop keeps a failed write. The VMM stops the queue, and a region of our own goes with it, so
+ * the guest is told: nobody would do the write again. */
+static void reports_what_only_it_tracks_when_a_queue_stops(void **state)
+{
+	struct fake *g = open_kept((struct fake_conf){ .packed = fake_is_packed(state),
+						       .when = SCRIPT_HELD });
+	struct fake_req r = fake_req(g, VIRTIO_BLK_T_OUT, 8, 512);
+
+	disk_set_care(g->disk, &(struct disk_care){ .stops = true });
+	fake_put_req(g->q[0], &r);
+	fake_publish(g->q[0]);
+	fake_settle(g);
+	script_release(g->medium, 0, REQ_NOSPC);
+	fake_settle(g);
+	assert_int_equal(*r.status, FAKE_PENDING);
+	fake_stop(g, 0);
+	assert_int_equal(*r.status, VIRTIO_BLK_S_IOERR);
+	assert_int_equal(fake_reap_all(g->q[0]), 1);
+	fake_close(g);
+}
+
 /* Two disks of one process, whose suspects are not replayed at the same time. */
 static void fronts_take_turns(void **state)
 {
@@ -518,6 +539,7 @@ int main(void)
 		ONE(goes_on_without_a_keeper_that_is_full),
 		BOTH(bars_the_queue_that_ends_the_process_alone),
 		ONE(a_replay_that_takes_long_makes_way),
+		BOTH(reports_what_only_it_tracks_when_a_queue_stops),
 		ONE(fronts_take_turns),
 		ONE(a_process_that_was_killed_casts_no_suspicion),
 	};
