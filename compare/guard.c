@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "compare/guard.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <poll.h>
@@ -13,11 +15,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 
 #define PROCESSES_MAX 32
 #define DIRS_MAX 8
 #define END_MS 5000
+#define PASSES_MAX 20
+#define ENVIRON_MAX_B (4 * MIB)
+#define MARK "POSTERN_GUARD"
 
 /* One message; small enough to be written whole. */
 struct word {
@@ -30,6 +36,7 @@ static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 static struct {
 	pid_t pid;
 	int fd;
+	char mark[48]; /* "NAME=VALUE" */
 	volatile sig_atomic_t held, late;
 } guard = { .fd = -1 };
 
@@ -39,12 +46,66 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return 0;
 }
 
+/* Whether @pid was started under this guard. */
+static bool is_marked(const char *pid)
+{
+	char path[32], *text = NULL;
+	size_t len = strlen(guard.mark);
+	bool found = false;
+
+	snprintf(path, sizeof(path), "/proc/%.10s/environ", pid);
+	CLEANUP(fd_cleanup) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : fd_read_file(fd, ENVIRON_MAX_B, &text);
+
+	for (ssize_t at = 0; at < n && !found; at += (ssize_t)strlen(text + at) + 1)
+		found = !strncmp(text + at, guard.mark, len + 1);
+	if (n >= 0)
+		free(text);
+	return found;
+}
+
+static void kill_and_wait(int pidfd)
+{
+	struct pollfd ended = { .fd = pidfd, .events = POLLIN };
+
+	if (pidfd < 0)
+		return;
+	syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+	poll(&ended, 1, END_MS);
+	close(pidfd);
+}
+
+/* Return: how many there were. */
+static unsigned kill_marked(void)
+{
+	DIR *d = opendir("/proc");
+	unsigned n = 0;
+
+	if (!d)
+		return 0;
+	for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+		if (!isdigit((unsigned char)e->d_name[0]) || !is_marked(e->d_name))
+			continue;
+		/* looked at again once the descriptor is there: the number may have been given away */
+		int fd = (int)syscall(SYS_pidfd_open, atoi(e->d_name), 0);
+
+		if (fd >= 0 && is_marked(e->d_name)) {
+			kill_and_wait(fd);
+			n++;
+		} else {
+			fd_close(fd);
+		}
+	}
+	closedir(d);
+	return n;
+}
+
 /* The guard's whole life. */
 static void watch(int fd)
 {
 	int process[PROCESSES_MAX];
 	char dir[DIRS_MAX][GUARD_PATH_MAX];
-	unsigned nprocess = 0, ndir = 0;
+	unsigned nprocess = 0, ndir = 0, passes = PASSES_MAX;
 	struct word w;
 
 	while (read(fd, &w, sizeof(w)) == sizeof(w)) {
@@ -55,13 +116,10 @@ static void watch(int fd)
 			process[nprocess++] = (int)syscall(SYS_pidfd_open, w.pid, 0);
 	}
 	for (unsigned i = 0; i < nprocess; i++)
-		if (process[i] >= 0)
-			syscall(SYS_pidfd_send_signal, process[i], SIGKILL, NULL, 0);
-	for (unsigned i = 0; i < nprocess; i++) {
-		struct pollfd ended = { .fd = process[i], .events = POLLIN };
-
-		poll(&ended, 1, END_MS);
-	}
+		kill_and_wait(process[i]);
+	/* what was just starting another is gone by the next pass */
+	while (passes-- && kill_marked())
+		;
 	for (unsigned i = 0; i < ndir; i++)
 		nftw(dir[i], remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
@@ -125,6 +183,10 @@ int guard_start(void)
 
 	if (guard.pid)
 		return -EBUSY;
+	snprintf(guard.mark, sizeof(guard.mark), MARK "=%d-%llx", getpid(),
+		 (unsigned long long)clock_ns());
+	if (setenv(MARK, strchr(guard.mark, '=') + 1, 1))
+		return -ENOMEM;
 	if (pipe2(ends, O_CLOEXEC))
 		return -errno;
 	fflush(NULL);

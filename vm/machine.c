@@ -5,10 +5,12 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -159,10 +161,14 @@ int vm_record_save(const char *state_dir, const char *name, const struct vm_reco
 }
 
 /* In the child: @out becomes both outputs. Does not return. */
-static void become(char *const argv[], int out)
+static void become(char *const argv[], int out, pid_t parent)
 {
 	int null = open("/dev/null", O_RDONLY);
 
+	/* until it has gone to the background nobody else knows of it */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(127);
 	dup2(null, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
 	dup2(out, STDERR_FILENO);
@@ -180,10 +186,10 @@ int vm_run_program(char *const argv[], char *ret_text, size_t size)
 
 	if (pipe2(pipe_fd, O_CLOEXEC))
 		return -errno;
-	pid_t pid = fork();
+	pid_t parent = getpid(), pid = fork();
 
 	if (pid == 0)
-		become(argv, pipe_fd[1]);
+		become(argv, pipe_fd[1], parent);
 	close(pipe_fd[1]);
 	if (pid < 0) {
 		close(pipe_fd[0]);

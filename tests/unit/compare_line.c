@@ -162,6 +162,31 @@ static pid_t guarded(char *dir)
 	return pid;
 }
 
+static void the_guard_ends_what_was_started_without_a_word(void **state)
+{
+	char dir[] = "/tmp/postern-guard-XXXXXX", byte;
+	int tell[2];
+	pid_t told = guarded(dir), pid;
+
+	assert_int_equal(pipe(tell), 0);
+	pid = fork();
+	if (!pid) {
+		/* as what goes to the background does: its parent is not us */
+		if (fork())
+			_exit(0);
+		dup2(tell[1], STDOUT_FILENO);
+		close(tell[1]);
+		execlp("sh", "sh", "-c", "echo; sleep 1000", NULL);
+		_exit(1);
+	}
+	close(tell[1]);
+	assert_int_equal(read(tell[0], &byte, 1), 1); /* it runs, under its new environment */
+	guard_end();
+	assert_int_equal(read(tell[0], &byte, 1), 0); /* and has ended, with its child */
+	assert_int_equal(kill(told, 0), -1);
+	close(tell[0]);
+}
+
 static void the_guard_ends_what_it_was_told_of(void **state)
 {
 	char dir[] = "/tmp/postern-guard-XXXXXX";
@@ -215,6 +240,7 @@ int main(void)
 		cmocka_unit_test(bare_loops_count_what_they_do),
 		cmocka_unit_test(bare_loops_refuse_what_does_not_fit),
 		cmocka_unit_test(the_guard_ends_what_it_was_told_of),
+		cmocka_unit_test(the_guard_ends_what_was_started_without_a_word),
 		cmocka_unit_test(the_guard_acts_when_its_program_is_killed),
 	};
 
