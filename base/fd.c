@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -37,6 +38,16 @@ int fd_steal(int *fd)
 
 	*fd = -1;
 	return got;
+}
+
+void fd_make_room(unsigned n)
+{
+	struct rlimit l;
+
+	if (!getrlimit(RLIMIT_NOFILE, &l) && n > l.rlim_cur)
+		n = (unsigned)l.rlim_cur;
+	if (n)
+		fd_close(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)n - 1));
 }
 
 int fd_write_all(int fd, const void *buf, size_t len)

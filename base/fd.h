@@ -16,6 +16,11 @@ int fd_close(int fd);
 /* Return: the descriptor in *@fd, which becomes -1. */
 int fd_steal(int *fd);
 
+/* Has the kernel make room for @n descriptors of this process at once. In a process with threads each
+ * doubling of the room waits until every CPU has been through the scheduler, 15 to 20 ms, and what
+ * comes over a socket waits with it. Context: before the first thread. */
+void fd_make_room(unsigned n);
+
 /* All of @len bytes at the file position. Return: 0; -errno; -EPIPE at an early end (read). */
 int fd_write_all(int fd, const void *buf, size_t len);
 int fd_read_all(int fd, void *buf, size_t len);

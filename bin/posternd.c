@@ -11,6 +11,7 @@
 #include "bin/worker.h"
 #include "control/client.h"
 #include "keeper/keeper.h"
+#include "keeper/kept.h"
 #include "keeper/vault.h"
 
 /* Otherwise a socket could become standard error, and log lines its messages. */
@@ -53,6 +54,7 @@ int main(int argc, char **argv)
 		return baton_check(baton_fd);
 
 	use_all_descriptors();
+	fd_make_room(KEPT_ROOM);
 	if (o.keep)
 		return vault_run(o.keep);
 	char *upgrade = NULL;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/crash.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "bin/status.h"
@@ -331,6 +332,8 @@ static int stand_by(struct worker *w)
 
 	if (!err)
 		err = crash_init();
+	fd_make_room(KEPT_ROOM);
+	clock_scale(); /* measures for half a millisecond, once */
 	prctl(PR_SET_NAME, "postern-worker");
 	poller_ctl_look();
 	int held = hold_start(fd_steal(&w->link.hold_fd));

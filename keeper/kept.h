@@ -10,6 +10,9 @@
 
 #define KEPT_MAX 16384
 
+/* Descriptors that keeper and worker are likely to have at most, for fd_make_room(). */
+#define KEPT_ROOM 8192
+
 struct kept_one {
 	int fd; /* -1, in the worker's: it is kept, and was handed out here already */
 	char key[];

@@ -422,6 +422,30 @@ static void goes_on_with_no_baton_but_a_whole_one_of_its_version(void **state)
 	assert_int_equal(check_baton(it, 1, "", 0), 1);
 }
 
+static unsigned fd_room(void)
+{
+	CLEANUP(base_free) char *text = NULL;
+	CLEANUP(fd_cleanup) int fd = open("/proc/self/status", O_RDONLY);
+	const char *line;
+	unsigned n = 0;
+
+	assert_true(fd_read_file(fd, 65536, &text) > 0);
+	line = strstr(text, "\nFDSize:");
+	assert_non_null(line);
+	assert_int_equal(sscanf(line, "\nFDSize: %u", &n), 1);
+	return n;
+}
+
+static void makes_room_for_descriptors_before_they_come(void **state)
+{
+	assert_true(fd_room() < 2048);
+	fd_make_room(2048);
+	assert_in_range(fd_room(), 2048, 4096);
+	int next = dup(0);
+	assert_true(next >= 0 && next < 64);
+	close(next);
+}
+
 static void one_state_has_one_keeper(void **state)
 {
 	struct store other = { -1, -1 };
@@ -454,6 +478,7 @@ int main(void)
 		IN_DIR(keeps_no_descriptor_that_could_hold_it_up),
 		IN_DIR(leaves_itself_room_for_a_successor),
 		cmocka_unit_test(holds_a_bounded_number),
+		cmocka_unit_test(makes_room_for_descriptors_before_they_come),
 		cmocka_unit_test(goes_on_with_no_baton_but_a_whole_one_of_its_version),
 	};
 
