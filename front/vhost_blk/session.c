@@ -271,11 +271,12 @@ int session_update_queue(struct session *s, struct session_queue *q)
 
 int session_resume_queue(struct session *s, struct session_queue *q)
 {
-	int err = session_update_queue(s, q);
+	static const uint64_t one = 1;
 
-	if (!err && q->vq.running)
-		vq_set_call(&q->vq, q->call.fd);
-	return err;
+	/* from here and not by its poller, for what this is about has long been published */
+	if (q->call.fd >= 0)
+		(void)!write(q->call.fd, &one, sizeof(one));
+	return session_update_queue(s, q);
 }
 
 void session_stop_all(struct session *s)
