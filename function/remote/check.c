@@ -171,8 +171,8 @@ static int set_up(struct trial *t, uint64_t stall_ns)
 static void tear_down(struct trial *t, struct program *p)
 {
 	if (t->remote) {
-		remote_lose(t->remote, NULL); /* on_fail=error: its requests end */
-		while (!list_empty(&t->lane.inflight) || t->remote->pending)
+		remote_disconnect(t->remote); /* on_fail=error: its requests end */
+		while (!list_empty(&t->lane.inflight))
 			poller_turn(t->poller);
 	}
 	program_withdraw(p, t->channel);

@@ -24,7 +24,7 @@
 #define STEADY_NS (10 * NS_PER_S) /* a program this old ends of something new */
 
 struct host {
-	char name[HOST_NAME_MAX + 1];
+	char name[FUNCTION_NAME_MAX + 1];
 	struct loop *loop;
 	const struct host_starter *starter;
 	uint64_t stall_ns;
@@ -126,6 +126,11 @@ static void run_lose(void *arg)
 	remote_lose(((struct lane_order *)arg)->l, NULL);
 }
 
+static void run_disconnect(void *arg)
+{
+	remote_disconnect(((struct lane_order *)arg)->l);
+}
+
 static void run_gain(void *arg)
 {
 	struct lane_order *o = arg;
@@ -168,7 +173,7 @@ static void connect_lane(struct host *h, struct remote_lane *l)
 /* Context: the lock is held. */
 static void disconnect_lane(struct remote_lane *l, struct program *p)
 {
-	order(l, run_lose, NULL, NULL);
+	order(l, run_disconnect, NULL, NULL);
 	program_withdraw(p, l->channel);
 	l->channel = NULL;
 }
@@ -209,16 +214,22 @@ static void plan_start(struct host *h)
 	h->backoff_ms = (unsigned)min_u64(2 * h->backoff_ms, BACKOFF_MAX_MS);
 }
 
+/* Fronts' threads take their lanes away from it. */
+static void set_now(struct host *h, struct program *p)
+{
+	pthread_mutex_lock(&h->lock);
+	h->now = p;
+	pthread_mutex_unlock(&h->lock);
+}
+
 /* The program of before takes over again; the lanes have none. */
 static void roll_back(struct host *h)
 {
 	log_error(h->name, "the version before comes back");
 	h->rollbacks++;
 	h->probation_end_ns = 0;
-	pthread_mutex_lock(&h->lock);
-	h->now = h->before;
+	set_now(h, h->before);
 	h->before = NULL;
-	pthread_mutex_unlock(&h->lock);
 	void *failed = h->spec;
 
 	h->spec = h->now->spec;
@@ -313,7 +324,7 @@ static void start_again(struct host *h)
 		plan_start(h);
 		return;
 	}
-	h->now = p;
+	set_now(h, p);
 	set_timer(h, CHECK_NS);
 }
 
@@ -402,9 +413,7 @@ static int begin(struct host *h, void *spec, const struct host_process *process,
 		return err;
 	h->wanted = true;
 	h->spec = spec;
-	pthread_mutex_lock(&h->lock);
-	h->now = p;
-	pthread_mutex_unlock(&h->lock);
+	set_now(h, p);
 	becomes_ready(h);
 	return 0;
 }

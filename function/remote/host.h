@@ -16,7 +16,7 @@
 struct remote;
 struct remote_lane;
 
-#define HOST_NAME_MAX 48
+#define FUNCTION_NAME_MAX 48
 #define HOST_WHY_MAX 160
 
 /* A program that runs. */

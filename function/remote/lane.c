@@ -216,6 +216,16 @@ void remote_lose(struct remote_lane *l, const char *fault)
 		l->tell(l->tell_arg);
 }
 
+void remote_disconnect(struct remote_lane *l)
+{
+	if (l->pending)
+		l->source.inflight--; /* that of remote_await() */
+	l->pending = NULL;
+	l->handover = NULL;
+	remote_lose(l, NULL);
+	remote_judge_door(l);
+}
+
 /* @c takes over. */
 static void join(struct remote_lane *l, const struct channel *c)
 {
@@ -336,7 +346,11 @@ static void free_lane(struct remote_lane *l)
 
 void remote_measure(struct remote_lane *l)
 {
-	l->below_b = max_u64(l->lane->size_b, l->lane->media->media->caps.size_b);
+	uint64_t size_b = l->lane->size_b;
+
+	__atomic_store_n(&l->size_b, size_b, __ATOMIC_RELAXED);
+	__atomic_store_n(&l->below_b, max_u64(size_b, l->lane->media->media->caps.size_b),
+			 __ATOMIC_RELAXED);
 }
 
 static void never_complete(struct req *const *reqs, unsigned n)
@@ -409,11 +423,7 @@ static void stop(void *arg)
 	struct remote_lane *l = arg;
 
 	l->stopping = true;
-	if (l->pending)
-		l->source.inflight--;
-	l->pending = NULL;
-	l->handover = NULL;
-	remote_lose(l, NULL);
+	remote_disconnect(l);
 	if (!l->nio)
 		sem_post(&l->quiet);
 }

@@ -101,7 +101,9 @@ struct remote_lane {
 	struct list waiting; /* requests that wait for a slot, through hold; both directions */
 	uint64_t progress_ticks; /* the last answer */
 	uint64_t stall_ticks;	 /* without one for this long the program is lost; 0: never */
-	uint64_t below_b;	 /* what its own I/O may reach */
+	/* What the program is told, and what its own I/O may reach; relaxed atomics, written by the
+	 * poller. */
+	uint64_t size_b, below_b;
 	int kick_fd, wake_fd;
 	uint16_t free[FN_SLOTS];
 	struct slot slot[FN_SLOTS];
@@ -171,6 +173,8 @@ void remote_resized(struct function *f); /* host.c */
 void remote_measure(struct remote_lane *l);
 /* The program is gone, or has done what none may: what it had is dealt with as on_fail says. */
 void remote_lose(struct remote_lane *l, const char *fault);
+/* Control takes the program away, and one that was to come. */
+void remote_disconnect(struct remote_lane *l);
 /* There is a program for a lane that has none: as soon as nothing of the last one's is in flight it
  * gets what was held, in order. @c stays valid until it is lost. */
 void remote_gain(struct remote_lane *l, const struct channel *c);

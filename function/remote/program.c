@@ -227,8 +227,8 @@ static struct fn_msg disk_msg(const struct remote_lane *l, enum fn_msg_kind kind
 	m.channel = htole32(id);
 	m.flags = htole32(flags | (l->lane->readonly ? FN_M_READONLY : 0u));
 	m.blk_b = htole32(l->lane->blk_mask + 1);
-	m.size_b = htole64(l->lane->size_b);
-	m.below_b = htole64(l->below_b);
+	m.size_b = htole64(__atomic_load_n(&l->size_b, __ATOMIC_RELAXED));
+	m.below_b = htole64(__atomic_load_n(&l->below_b, __ATOMIC_RELAXED));
 	snprintf(m.name, sizeof(m.name), "%s", l->lane->name);
 	return m;
 }

@@ -22,7 +22,7 @@
 /* A function as its user knows it. */
 struct entry {
 	struct list node;
-	char name[HOST_NAME_MAX + 1];
+	char name[FUNCTION_NAME_MAX + 1];
 	struct host *host;
 	unsigned users; /* disks' functions */
 };
@@ -416,7 +416,7 @@ static int choice(const char *const *all, const char *text)
 }
 
 static const struct ctl_param kind_params[] = {
-	{ .name = "name", .type = CTL_NAME, .max = HOST_NAME_MAX, .required = true,
+	{ .name = "name", .type = CTL_NAME, .max = FUNCTION_NAME_MAX, .required = true,
 	  .help = "The function, as in `function add`" },
 	{ .name = "mode", .type = CTL_ENUM, .choices = modes, .value = "transform",
 	  .help = "transform: requests pass through it; observe: it sees copies; serve: it answers" },
@@ -477,7 +477,7 @@ const struct function_kind remote_function_kind = {
 };
 
 #define NAME_PARAM \
-	{ .name = "name", .type = CTL_NAME, .max = HOST_NAME_MAX, .required = true, \
+	{ .name = "name", .type = CTL_NAME, .max = FUNCTION_NAME_MAX, .required = true, \
 	  .positional = true, .help = "The function" }
 #define RUN_HELP "The program and its arguments, divided by blanks; a path, or a name in PATH"
 #define MEMORY_HELP "The most memory it may have"
@@ -485,7 +485,7 @@ const struct function_kind remote_function_kind = {
 #define READ_HELP "A file to read, a key for instance; its descriptor after those of file="
 
 static const struct ctl_param add_params[] = {
-	{ .name = "name", .type = CTL_NAME, .max = HOST_NAME_MAX, .required = true,
+	{ .name = "name", .type = CTL_NAME, .max = FUNCTION_NAME_MAX, .required = true,
 	  .positional = true, .help = "The function's name, which you choose" },
 	{ .name = "run", .type = CTL_STRING, .required = true, .min = 1, .max = 4000,
 	  .help = RUN_HELP },

@@ -410,6 +410,29 @@ static void waits_for_own_io_of_the_program_before(void **state)
 	rig_close(&g);
 }
 
+/* It ended while the lane still waited for the one before. */
+static void forgets_a_program_that_never_came(void **state)
+{
+	struct rig g;
+	struct fn_entry e = { .len_b = htole32(512) };
+
+	rig_open(&g, FN_TRANSFORM, REMOTE_PAUSE);
+	g.c.own_io = true;
+	g.s->when = SCRIPT_HELD;
+	rig_gain(&g);
+	rig_put(&g, own(FN_READ, FN_SLOTS), &e);
+	rig_turn(&g);
+	remote_lose(g.l, NULL);
+	rig_gain(&g);
+	remote_disconnect(g.l);
+	script_release_all(g.s, REQ_OK);
+	rig_turn(&g);
+	assert_null(g.l->ring.shared);
+	assert_null(g.l->pending);
+	assert_int_equal(g.l->source.inflight, 0);
+	rig_close(&g);
+}
+
 static void hands_over_between_two_requests(void **state)
 {
 	struct rig g;
@@ -465,6 +488,7 @@ int main(void)
 		cmocka_unit_test(serves_without_a_medium),
 		cmocka_unit_test(makes_requests_of_its_own),
 		cmocka_unit_test(waits_for_own_io_of_the_program_before),
+		cmocka_unit_test(forgets_a_program_that_never_came),
 		cmocka_unit_test(hands_over_between_two_requests),
 	};
 
