@@ -142,7 +142,8 @@ static int spawn(struct programs *ps, const struct keeper_request *req, const in
 				  .memory_mib = req->memory_mib,
 				  .cpus = *req->cpus ? req->cpus : NULL };
 
-	memcpy(conf.files, fds, nfd * sizeof(*fds));
+	for (unsigned i = 0; i < nfd; i++)
+		conf.files[i] = fds[i];
 	p->pid = start(&conf, &p->jail);
 	fd_close(pair[1]);
 	p->sock = pair[0];
