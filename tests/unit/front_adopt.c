@@ -312,12 +312,12 @@ static void goes_on_without_a_keeper_that_is_full(void **state)
 	assert_int_equal(fake_keep_count(&keeper, ""), 0);
 	keeper.keep.ops = was;
 	/* and is not taken up again halfway */
-	assert_int_equal(fake_share_mem(g), 0);
+	assert_int_equal(fake_tell_fd(g, VHOST_USER_SET_VRING_CALL, 0, g->q[0]->call_fd), 0);
 	assert_int_equal(fake_keep_count(&keeper, ""), 0);
 	fake_close(g);
 }
 
-/* The requests in flight at @g's queue 0: one. */
+/* A request more is in flight in queue @i. */
 static void put_one_in_flight(struct fake *g, unsigned i, struct fake_req *ret)
 {
 	*ret = fake_req(g, VIRTIO_BLK_T_IN, i, 512);
@@ -329,6 +329,29 @@ static void put_one_in_flight(struct fake *g, unsigned i, struct fake_req *ret)
 static uint32_t mark(const struct fake *g, unsigned i)
 {
 	return g->s->memo->page->replay[i];
+}
+
+static void suspects_a_queue_until_all_of_its_replay_is_done(void **state)
+{
+	struct fake *g = open_kept((struct fake_conf){ .packed = fake_is_packed(state),
+						       .when = SCRIPT_HELD });
+	struct fake_req r[2];
+	uint64_t at_ns;
+
+	for (unsigned i = 0; i < 2; i++)
+		put_one_in_flight(g, 0, &r[i]);
+	g = fake_succeed(g);
+	g->medium->when = SCRIPT_HELD;
+	assert_int_equal(adopt_go_on(g->s, &at_ns, g->why, sizeof(g->why)), 0);
+	fake_settle(g);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(mark(g, 0), KEPT_REPLAY_AMONG);
+		script_release(g->medium, i, REQ_OK);
+		fake_settle(g);
+	}
+	assert_int_equal(mark(g, 0), KEPT_REPLAY_NONE);
+	assert_int_equal(fake_reap_all(g->q[0]), 2);
+	fake_close(g);
 }
 
 /* The process dies by a fault of its own. */
@@ -537,6 +560,7 @@ int main(void)
 		ONE(begins_anew_where_nothing_was_said_yet),
 		ONE(keeps_no_more_than_it_needs),
 		ONE(goes_on_without_a_keeper_that_is_full),
+		BOTH(suspects_a_queue_until_all_of_its_replay_is_done),
 		BOTH(bars_the_queue_that_ends_the_process_alone),
 		ONE(a_replay_that_takes_long_makes_way),
 		BOTH(reports_what_only_it_tracks_when_a_queue_stops),
