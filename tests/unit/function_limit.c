@@ -168,6 +168,7 @@ static void is_exact_for_batches_too(void **state)
 
 static void keeps_what_waits_from_growing_old(void **state)
 {
+	static uint8_t buf[512];
 	struct limit_conf c = { .iops = 1 };
 	struct scripted *s = script_new(MIB);
 	struct disk_stats stats;
@@ -180,7 +181,7 @@ static void keeps_what_waits_from_growing_old(void **state)
 	b.lane->expires = true;
 	s->when = SCRIPT_NOW;
 	for (unsigned i = 0; i < 2; i++) {
-		bed_req(&b, &q[i], REQ_WRITE, 0, 512, &b);
+		bed_req(&b, &q[i], REQ_WRITE, 0, 512, buf);
 		bed_submit(&b, &q[i], 1);
 	}
 	assert_int_equal(q[0].status, REQ_OK);
