@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <ctype.h>
 #include <string.h>
 
 #include "base/parse.h"
@@ -53,6 +54,20 @@ static void word_for(const json_t *p, char *buf, size_t len)
 		snprintf(buf, len, "KIND[,...]");
 }
 
+/* A word without a key is called what the key would be: DISK, QUEUE. */
+static void positional_word(const json_t *p, char *buf, size_t len)
+{
+	const char *type = ctl_str(p, "type");
+
+	if (strcmp(type, "name") && strcmp(type, "uint")) {
+		word_for(p, buf, len);
+		return;
+	}
+	snprintf(buf, len, "%s", ctl_str(p, "name"));
+	for (char *c = buf; *c; c++)
+		*c = (char)toupper((unsigned char)*c);
+}
+
 static void number(const json_t *p, uint64_t v, char *buf, size_t len)
 {
 	if (!strcmp(ctl_str(p, "type"), "size"))
@@ -94,12 +109,9 @@ static void help_params(const json_t *params, const char *indent, FILE *out)
 
 		word_for(p, word, sizeof(word));
 		if (ctl_bool(p, "positional"))
-			snprintf(name, sizeof(name), "%s", word);
+			positional_word(p, name, sizeof(name));
 		else
 			snprintf(name, sizeof(name), "%s=%s", ctl_str(p, "name"), word);
-		if (ctl_bool(p, "positional"))
-			for (char *c = name; *c; c++)
-				*c = *c == ' ' ? '_' : *c;
 		fprintf(out, "%s%-*s", indent, (int)(NAME_COLUMN - strlen(indent)), name);
 		if (strlen(name) + strlen(indent) >= NAME_COLUMN)
 			fprintf(out, "\n%-*s", NAME_COLUMN, "");
@@ -137,9 +149,9 @@ static void help_command(const json_t *schema, const json_t *cmd, FILE *out)
 	json_array_foreach(params, i, p) {
 		char word[100];
 
-		word_for(p, word, sizeof(word));
+		positional_word(p, word, sizeof(word));
 		if (ctl_bool(p, "positional"))
-			fprintf(out, " %s", word);
+			fprintf(out, ctl_bool(p, "required") ? " %s" : " [%s]", word);
 		else
 			keys = true;
 	}

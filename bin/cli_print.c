@@ -229,12 +229,32 @@ static void print_object(const json_t *o, unsigned depth)
 	}
 }
 
+/* Of @o the keys in @columns, which blanks divide: a new reference. */
+static json_t *chosen(const json_t *o, const char *columns)
+{
+	json_t *some = json_object();
+
+	while (*columns) {
+		size_t n = strcspn(columns, " ");
+		char key[CELL];
+
+		snprintf(key, sizeof(key), "%.*s", (int)n, columns);
+		if (json_object_get(o, key))
+			json_object_set(some, key, json_object_get(o, key));
+		columns += n + (columns[n] == ' ');
+	}
+	return some;
+}
+
 void cli_print(const json_t *result, const char *columns)
 {
 	struct table t = { 0 };
 
 	if (!json_is_array(result)) {
-		print_object(result, 0);
+		json_t *some = columns ? chosen(result, columns) : NULL;
+
+		print_object(some ? some : result, 0);
+		json_decref(some);
 		return;
 	}
 	while (columns && *columns) {

@@ -140,18 +140,16 @@ static int run(const struct line *l, const json_t *cmd, const json_t *params, js
 	return code;
 }
 
-/* Whether a command is called for its answer, rather than for what it does. */
+/* Whether a command is called for its answer, rather than for what it does: also one that says which
+ * part of its answer is for people. */
 static bool is_question(const json_t *cmd)
 {
-	static const char *const verbs[] = { "", "list", "show", "probe", "run", "add", "balance",
-					    "resize" };
+	static const char *const verbs[] = { "", "list", "show", "probe", "run", "balance" };
 
-	if (ctl_has(cmd, "columns"))
-		return true;
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		if (!strcmp(ctl_str(cmd, "verb"), verbs[i]))
 			return true;
-	return false;
+	return ctl_has(cmd, "columns");
 }
 
 static void show(const struct line *l, const json_t *cmd, const json_t *result)

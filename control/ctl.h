@@ -68,7 +68,8 @@ struct ctl_cmd {
 	const char *help;
 	const struct ctl_param *params; /* NULL: none */
 	/* Columns of the table for people: keys of the result's objects, divided by blanks. A name
-	 * ending in _b is shown as a size, in _ns as a time. NULL: one key a line. */
+	 * ending in _b is shown as a size, in _ns as a time. NULL: one key a line, all of them; of an
+	 * answer that is one object, these keys. */
 	const char *columns;
 	int (*run)(struct ctl *ctl, const json_t *params, json_t **ret_result,
 		   struct ctl_error *err);

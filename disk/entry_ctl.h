@@ -90,5 +90,7 @@ void entry_look(struct entry *e);
 
 /* What `disk requests` answers: a new reference. */
 json_t *entry_requests(const struct entry *e);
+/* "running" and its like. */
+const char *entry_queue_state(enum front_queue_state state);
 /* All about @e: what `disk show` answers, or only a line of `disk list`. A new reference. */
 json_t *entry_show(const struct entry *e, bool all);

@@ -159,12 +159,8 @@ int place_ctl_leave(const struct poller *p, struct ctl_error *err)
 
 static json_t *show_queue(const struct entry *e, const struct front_queue_info *q)
 {
-	static const char *const state[] = { [FRONT_QUEUE_STOPPED] = "stopped",
-					     [FRONT_QUEUE_RUNNING] = "running",
-					     [FRONT_QUEUE_BROKEN] = "broken" };
-
 	return json_pack("{s:s, s:i, s:s, s:s, s:s, s:i, s:I, s:I, s:I}", "disk", entry_name(e),
-			 "queue", (int)q->index, "state", state[q->state], "poller",
+			 "queue", (int)q->index, "state", entry_queue_state(q->state), "poller",
 			 q->poller ? q->poller : e->poller[q->index % e->npoller]->name, "ring",
 			 q->packed ? "packed" : "split", "inflight", (int)q->inflight, "requests",
 			 (json_int_t)q->taken, "kicks", (json_int_t)q->kicks, "interrupts",

@@ -64,13 +64,19 @@ static const char *health(const struct entry *e, const struct disk_stats *st,
 	return "healthy";
 }
 
+const char *entry_queue_state(enum front_queue_state state)
+{
+	static const char *const word[] = { [FRONT_QUEUE_STOPPED] = "stopped",
+					    [FRONT_QUEUE_RUNNING] = "running",
+					    [FRONT_QUEUE_BROKEN] = "broken" };
+
+	return word[state];
+}
+
 static json_t *show_queue(const struct front_queue_info *q)
 {
-	static const char *const state[] = { [FRONT_QUEUE_STOPPED] = "stopped",
-					     [FRONT_QUEUE_RUNNING] = "running",
-					     [FRONT_QUEUE_BROKEN] = "broken" };
 	json_t *o = json_pack("{s:i, s:s, s:i, s:s, s:i, s:o, s:o, s:o, s:o}", "queue",
-			      (int)q->index, "state", state[q->state], "size", (int)q->size,
+			      (int)q->index, "state", entry_queue_state(q->state), "size", (int)q->size,
 			      "ring", q->packed ? "packed" : "split", "inflight", (int)q->inflight,
 			      "requests", num(q->taken), "refused", num(q->refused), "kicks",
 			      num(q->kicks), "interrupts", num(q->calls));
