@@ -31,6 +31,7 @@ struct host {
 
 	struct program *now, *before; /* before: the one replaced, during probation */
 	void *spec;		      /* of what is to run */
+	void *spec_before;	      /* of what comes back if that fails; during probation */
 	bool wanted;
 	uint64_t probation_end_ns;    /* 0: none */
 	unsigned backoff_ms, restarts, rollbacks;
@@ -222,21 +223,28 @@ static void set_now(struct host *h, struct program *p)
 	pthread_mutex_unlock(&h->lock);
 }
 
-/* The program of before takes over again; the lanes have none. */
+/* The program of before takes over again, or another of it if that has ended; the lanes have none. */
 static void roll_back(struct host *h)
 {
+	struct program *p = h->before;
+	void *failed = h->spec;
+
 	log_error(h->name, "the version before comes back");
 	h->rollbacks++;
 	h->probation_end_ns = 0;
-	set_now(h, h->before);
 	h->before = NULL;
-	void *failed = h->spec;
-
-	h->spec = h->now->spec;
+	h->spec = h->spec_before;
+	h->spec_before = NULL;
 	if (h->starter->rolled_back)
 		h->starter->rolled_back(h->name, failed, h->spec);
 	h->starter->free(failed);
-	connect_all(h);
+	if (p && !p->has_ended) {
+		set_now(h, p);
+		connect_all(h);
+	} else {
+		end_program(h, p, false);
+		plan_start(h);
+	}
 }
 
 /* There is no program any more, for the reason in h->why. */
@@ -248,7 +256,7 @@ static void program_lost(struct host *h)
 	log_error(h->name, "program %d is lost: %s", p->process.pid, h->why);
 	end_program(h, p, false);
 	h->restarts++;
-	if (h->probation_end_ns && h->before && !h->before->has_ended) {
+	if (h->spec_before) {
 		roll_back(h);
 		return;
 	}
@@ -335,9 +343,11 @@ static void end_probation(struct host *h)
 
 	h->probation_end_ns = 0;
 	h->before = NULL;
+	if (h->spec_before)
+		h->starter->free(h->spec_before);
+	h->spec_before = NULL;
 	if (!old)
 		return;
-	h->starter->free(old->spec);
 	end_program(h, old, true);
 	log_info(h->name, "version '%s' stays", h->now ? h->now->said.version : "");
 }
@@ -553,14 +563,12 @@ int host_replace(struct host *h, void *spec, uint64_t probation_ns, char *why)
 		end_program(h, h->before, false);
 		h->before = NULL;
 	}
-	if (!h->before && h->spec)
-		h->starter->free(h->spec);
 	h->wanted = true;
+	h->spec_before = h->spec;
 	h->spec = spec;
 	h->backoff_ms = 0;
 	h->probation_end_ns = clock_ns() + probation_ns;
-	if (h->before)
-		set_timer(h, max_u64(probation_ns, 1));
+	set_timer(h, max_u64(probation_ns, 1));
 	log_info(h->name, "program %d has taken over, version '%s'", p->process.pid,
 		 p->said.version);
 	return 0;
@@ -747,7 +755,7 @@ void host_info(struct host *h, struct host_info *ret)
 
 	*ret = (struct host_info){ .state = h->serving ? HOST_UP : p ? HOST_STARTING : HOST_DOWN,
 				   .why = *h->why ? h->why : NULL,
-				   .probation = h->before,
+				   .probation = h->spec_before,
 				   .restarts = h->restarts,
 				   .rollbacks = h->rollbacks,
 				   .pause_ns = h->pause_ns };

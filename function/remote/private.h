@@ -60,7 +60,6 @@ struct channel {
 struct handover {
 	unsigned lanes;	 /* that are not yet drained; release by each, acquire */
 	unsigned joined; /* that have the new program; release, acquire */
-	bool abandoned;	 /* by control: the old one does not end; relaxed */
 };
 
 /* Written by the poller, read by anyone; relaxed. */
