@@ -124,7 +124,8 @@ int baton_make(const struct keeper *k, const char *done)
 }
 
 /* Reads all items and has @take have each. Return: 0; -EPROTO: it is none of ours; -errno. */
-static int read_items(int fd, int (*take)(void *arg, const struct item *it, const char *text), void *arg)
+static int read_items(int fd, int (*take)(void *arg, const struct item *it, const char *text),
+		      void *arg)
 {
 	CLEANUP(base_free) char *all = NULL;
 	ssize_t len = lseek(fd, 0, SEEK_SET) ? -errno : fd_read_file(fd, BATON_MAX_B, &all);

@@ -66,7 +66,8 @@ static int send_request(const struct vault *v, uint32_t op, const char *key, uns
 	return fd_send(v->sock, &req, KEEPER_REQUEST_MIN_B + strlen(req.path), &fd, fd >= 0);
 }
 
-static int take_all(const struct vault *v, void (*take)(void *arg, const char *key, int fd), void *arg)
+static int take_all(const struct vault *v, void (*take)(void *arg, const char *key, int fd),
+		    void *arg)
 {
 	struct keeper_list list;
 	int fd[KEEPER_KEPT_BATCH];

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "core/life.h"
 #include "keeper/private.h"
 
 static char dir[64], path[128];
@@ -422,6 +423,29 @@ static void goes_on_with_no_baton_but_a_whole_one_of_its_version(void **state)
 	assert_int_equal(check_baton(it, 1, "", 0), 1);
 }
 
+static void leaves_keys_of_sockets_to_itself(void **state)
+{
+	CLEANUP(fd_cleanup) int fd = memfd("");
+
+	office.vault.at = at("none"); /* one that is away: nothing is put there */
+	assert_int_equal(keep("socket/1", fd), -EPROTO);
+	assert_int_equal(keep("sockets/1", fd), -1);
+	office.vault.at = NULL;
+}
+
+static void a_worker_cannot_cut_its_page_short(void **state)
+{
+	struct death *d;
+
+	assert_int_equal(death_new(&d), 0);
+	assert_int_equal(ftruncate(death_page_fd(d), 0), -1);
+	/* whatever it writes there it can look dead, or alive, and no more: the watch ends when told to */
+	memset(mmap(NULL, LIFE_PAGE_B, PROT_READ | PROT_WRITE, MAP_SHARED, death_page_fd(d), 0), 0x55,
+	       LIFE_PAGE_B);
+	assert_int_equal(death_watch(d), 0);
+	death_free(d);
+}
+
 static unsigned fd_room(void)
 {
 	CLEANUP(base_free) char *text = NULL;
@@ -477,6 +501,8 @@ int main(void)
 		IN_DIR(refuses_senseless_keys),
 		IN_DIR(keeps_no_descriptor_that_could_hold_it_up),
 		IN_DIR(leaves_itself_room_for_a_successor),
+		IN_DIR(leaves_keys_of_sockets_to_itself),
+		cmocka_unit_test(a_worker_cannot_cut_its_page_short),
 		cmocka_unit_test(holds_a_bounded_number),
 		cmocka_unit_test(makes_room_for_descriptors_before_they_come),
 		cmocka_unit_test(goes_on_with_no_baton_but_a_whole_one_of_its_version),

@@ -171,6 +171,19 @@ static void obey(struct link *l, int fd, unsigned restarts)
 		_exit(3);
 }
 
+/* With the file there, does not wait for its turn, and writes down who it is before. */
+static void ask_too_early(struct link *l)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/impatient", dir);
+	CLEANUP(fd_cleanup) int fd = open(path, O_WRONLY | O_APPEND);
+	if (fd >= 0) {
+		dprintf(fd, "%d\n", getpid());
+		link_ready(l);
+	}
+}
+
 static int worker(const char *arg)
 {
 	static const struct keeper_intro intro = { KEEPER_INTRO, KEEPER_PROTOCOL, 1, 1, 1, 1,
@@ -183,6 +196,7 @@ static int worker(const char *arg)
 	snprintf(dir, sizeof(dir), "%s", getenv("TEST_DIR"));
 	if (link_init(&l, arg) || hold_start(fd_steal(&l.hold_fd)) || link_introduce(&l, &intro))
 		return 1;
+	ask_too_early(&l);
 	while (!link_event(&l, &ev, &fd)) {
 		if (ev.op == KEEPER_STOP)
 			return 0;
@@ -425,6 +439,32 @@ static void opens_many_files_asked_for_ahead(void **state)
 	assert_int_equal(wait_for(keeper), 0);
 }
 
+static void nobody_but_who_serves_may_ask(void **state)
+{
+	int one = 0, two = 0;
+	unsigned restarts;
+	char path[128];
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "%s/impatient", dir);
+	assert_int_equal(close(open(path, O_CREAT | O_WRONLY, 0600)), 0);
+	pid_t keeper = start();
+	while (!two) {
+		CLEANUP(base_free) char *text = NULL;
+		CLEANUP(fd_cleanup) int fd = open(path, O_RDONLY);
+
+		assert_true(fd_read_file(fd, 65536, &text) >= 0);
+		sscanf(text, "%d\n%d\n", &one, &two);
+	}
+	/* who stands by is ended for it; who serves may, and has not noticed */
+	while (!kill(two, 0))
+		sched_yield();
+	close(connect_worker(&pid, &restarts));
+	assert_int_equal(pid, one);
+	kill(keeper, SIGTERM);
+	assert_int_equal(wait_for(keeper), 0);
+}
+
 static void worker_that_talks_nonsense_is_replaced(void **state)
 {
 	order("rude", false);
@@ -531,6 +571,7 @@ int main(int argc, char **argv)
 		IN_DIR(successor_finds_what_was_kept),
 		IN_DIR(successor_has_the_sockets_that_it_asks_for_only),
 		IN_DIR(opens_many_files_asked_for_ahead),
+		IN_DIR(nobody_but_who_serves_may_ask),
 		IN_DIR(worker_that_talks_nonsense_is_replaced),
 		IN_DIR(worker_that_fails_is_replaced),
 		IN_DIR(refuses_to_start_where_another_listens),
