@@ -41,7 +41,7 @@ void crash_note(void)
 	}
 }
 
-/* What faulted faults again when this returns, and abort() raises again: by default, that ends us. */
+/* What faulted faults again when this returns, and abort() raises again: that ends us. */
 static void on_fault(int sig)
 {
 	crash_note();

@@ -53,7 +53,7 @@ struct kept_queue {
 	uint16_t size; /* 0: not told */
 	uint16_t flags;
 	uint16_t kick, call, err; /* slots */
-	uint16_t own; /* slot of an in-flight region of our own, for this ring; 0: the front end's */
+	uint16_t own; /* slot of an in-flight region of our own; 0: the front end's, or none */
 };
 static_assert(sizeof(struct kept_queue) == 48, "kept page, version 1");
 

@@ -127,8 +127,8 @@ static const char *judge(const struct session *s, const struct kept_page *p)
 	return NULL;
 }
 
-/* What was kept in @slot. Return: its descriptor, -1 when there is no slot; *ret_err is set if there
- * should be one and is not. */
+/* What was kept in @slot. Return: its descriptor, -1 when there is no slot; *ret_err is set when
+ * there should be one and is not. */
 static struct kept_fd fd_of(const struct session *s, uint16_t slot, int *ret_err)
 {
 	int fd = slot ? memo_get(s->memo, slot) : -1;
@@ -287,8 +287,8 @@ static int open_page(struct vhost_blk *f, struct memo **ret_memo, struct kept_pa
 	int err = memo_open(&f->conf.keep, disk_name(f->conf.disk), ret_memo, ret_page);
 
 	if (err == -EPROTONOSUPPORT)
-		snprintf(ret_what, room, "its kept page is of a version that this program cannot read "
-			 "(it reads %u)", KEPT_VERSION);
+		snprintf(ret_what, room, "its kept page is of a version that this program "
+			 "cannot read (it reads %u)", KEPT_VERSION);
 	else if (err)
 		snprintf(ret_what, room, "its kept page is none");
 	return err;

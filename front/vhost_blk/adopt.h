@@ -12,7 +12,7 @@ void adopt_record(const struct session *s, struct kept_state *ret_state);
 
 /* Makes a session of what a predecessor has kept in @f's scope, and of @sock, which was kept there;
  * nothing runs yet: see adopt_go_on(). Ownership: @sock becomes the session's, when this is 0.
- * Return: 0; -ENOENT: it had kept nothing but @sock, nothing has been said there yet; another -errno:
+ * Return: 0; -ENOENT: it had kept nothing but @sock, nothing has been said there; another -errno:
  * nothing is kept any more and the connection is to be closed, *ret_what (@room bytes) says why. */
 int adopt_session(struct vhost_blk *f, int sock, struct session **ret_session, char *ret_what,
 		  size_t room);

@@ -175,10 +175,10 @@ static int consume_message(struct session *s, const struct message *m, char *ret
 /* Lets the reply in the pipe out. */
 static int drain_pipe(struct session *s)
 {
-	int left;
+	int left, from = s->memo->pipe[0];
 
 	for (;;) {
-		if (ioctl(s->memo->pipe[0], FIONREAD, &left))
+		if (ioctl(from, FIONREAD, &left))
 			return -errno;
 		if (!left)
 			break;
@@ -186,7 +186,7 @@ static int drain_pipe(struct session *s)
 		int err = wait_room(s);
 		if (err)
 			return err;
-		if (splice(s->memo->pipe[0], NULL, s->sock, NULL, (size_t)left, SPLICE_F_NONBLOCK) < 0 &&
+		if (splice(from, NULL, s->sock, NULL, (size_t)left, SPLICE_F_NONBLOCK) < 0 &&
 		    errno != EAGAIN && errno != EINTR)
 			return -errno;
 	}

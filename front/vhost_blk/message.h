@@ -28,7 +28,8 @@ struct message {
 	int out_fd; /* goes with the reply and is closed; -1: none */
 };
 
-/* Judges the header, before the payload is looked into. Return: why it is refused; NULL: it is not. */
+/* Judges the header, before the payload is looked into. Return: why it is refused; NULL: it is
+ * not. */
 const char *message_judge(const struct session *s, const struct message *m);
 
 /* How many descriptors belong to a message that message_judge() has let pass, at most

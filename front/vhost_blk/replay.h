@@ -2,9 +2,9 @@
 /*
  * Queues whose requests a predecessor had in flight are replayed by track.c; here is what
  * happens when one of these requests is what ends the process. The kept page says of each
- * queue whether it is being replayed (enum kept_replay). A successor replays those that were when
- * its predecessor crashed (base/crash.h) one at a time, each alone in the whole process; the one that ends it again is
- * barred, and all others go on.
+ * queue whether it is being replayed (enum kept_replay). A successor replays those that were
+ * when its predecessor crashed (base/crash.h) one at a time, each alone in the whole
+ * process; the one that ends it again is barred, and all others go on.
  * Context: the front's thread, unless it says otherwise.
  */
 #pragma once

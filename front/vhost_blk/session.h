@@ -52,7 +52,7 @@ struct session_queue {
 	struct kept_fd kick, call, err;
 	bool has_at, has_kick, enabled;
 
-	/* an in-flight region of our own, from its start to its stop, where the front end gives none */
+	/* an in-flight region of our own, while it runs, where the front end gives none */
 	void *own;
 	size_t own_len_b;
 	uint16_t own_slot;
@@ -146,7 +146,7 @@ void session_commit(struct session *s);
 /* A queue that alone has ended the process, with the requests that it has in flight: it is stopped
  * like one whose ring is broken. */
 void session_bar_queue(struct session *s, struct session_queue *q);
-/* The front end has taken the queue back: those requests are no more. Nothing if it is not barred. */
+/* The front end has taken the queue back: those requests are no more. Does nothing to others. */
 void session_unbar_queue(struct session *s, struct session_queue *q);
 
 /* Whether writes complete only when durable, by features and configuration. */

@@ -5,6 +5,7 @@
 #include "front/vhost_blk/vhost_blk.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,8 +237,13 @@ static void serve_once(struct vhost_blk *f)
 static void *serve(void *arg)
 {
 	struct vhost_blk *f = arg;
+	sigset_t sigpipe;
 
 	pthread_setname_np(pthread_self(), "vhost-blk");
+	/* splice() to a front end that has gone raises it, and knows no flag against that */
+	sigemptyset(&sigpipe);
+	sigaddset(&sigpipe, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &sigpipe, NULL);
 	life_hold();
 	if (f->conf.conn_fd >= 0)
 		begin(f, f->conf.conn_fd);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Messages that a process dies of: a child handles one and is killed at the first, second, ... of all
- * points where what others can see may change, until one survives. What it kept is here, in its
- * parent, where a successor then goes on each time: the message has its effect and its answer
- * exactly once.
+ * Messages that a process dies of: a child handles one and is killed at the first, second, ... of
+ * all points where what others can see may change, until one survives. What it kept is here, in
+ * its parent, where a successor then goes on each time: the message has its effect and its
+ * answer exactly once.
  */
 #include "tests/fake/guest.h"
 
