@@ -18,7 +18,8 @@ class Scene:
 
 	def __init__(self, name):
 		self.name = name
-		self.gaps, self.late = [], []  # ms: the longest wait of any disk; the longest request
+		# ms: the longest wait of any disk; the longest request; how long the client itself did not run
+		self.gaps, self.late, self.away = [], [], []
 		self.by_point = {}
 		self.reconnects = 0
 		self.wrong = []
@@ -27,6 +28,7 @@ class Scene:
 	def add(self, said, point=None):
 		self.gaps.append(said["gap_ms"])
 		self.late.append(said["late_ms"])
+		self.away.append(said["away_ms"])
 		self.reconnects = said["reconnects"]
 		if point:
 			self.by_point.setdefault(point, []).append(said["gap_ms"])

@@ -43,6 +43,7 @@ struct witness {
 	bool window; /* until all that was in flight when a process had ended is back */
 	int pidfd; /* of that process; -1: it is not awaited */
 	uint64_t gone_ns;
+	uint64_t away_ns; /* the longest time that this program itself did not run, in the window */
 	bool touching, quit, failed;
 	struct watched_disk *closing;
 	char line[1024];
@@ -144,6 +145,7 @@ static void open_window(struct witness *w, uint64_t gone_ns)
 {
 	w->window = true;
 	w->gone_ns = gone_ns;
+	w->away_ns = 0;
 	for (unsigned i = 0; i < w->ndisk; i++)
 		w->disk[i]->gap_ns = w->disk[i]->late_ns = 0;
 }
@@ -221,8 +223,8 @@ static void answer_window(const struct witness *w)
 		printf("%s\"%s\": %.3f", comma, d->name, (double)d->gap_ns / 1e6);
 		comma = ", ";
 	}
-	printf("}, \"gap_ms\": %.3f, \"late_ms\": %.3f, ", (double)worst_ns / 1e6,
-	       (double)late_ns / 1e6);
+	printf("}, \"gap_ms\": %.3f, \"late_ms\": %.3f, \"away_ms\": %.3f, ", (double)worst_ns / 1e6,
+	       (double)late_ns / 1e6, (double)w->away_ns / 1e6);
 	print_sums(w);
 	printf("}\n");
 	fflush(stdout);
@@ -361,6 +363,7 @@ static bool turn(struct witness *w)
 static void run(struct witness *w)
 {
 	struct timespec nap = { .tv_nsec = (long)w->nap_ns };
+	uint64_t last_ns = clock_ns();
 	unsigned busy = 0;
 
 	while (!w->quit && !w->failed) {
@@ -368,6 +371,8 @@ static void run(struct witness *w)
 			continue;
 		uint64_t now_ns = clock_ns();
 
+		w->away_ns = max_u64(w->away_ns, now_ns - last_ns);
+		last_ns = now_ns;
 		if (now_ns >= w->looked_ns + LOOK_NS) {
 			look(w, now_ns);
 			w->looked_ns = clock_ns();
