@@ -5,12 +5,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/fd.h"
 #include "client/bench.h"
+#include "client/vu.h"
 #include "front/vhost_blk/vhost_blk.h"
 #include "media/ram/ram.h"
 
@@ -147,6 +149,32 @@ static void moves_queues_under_load(void **state)
 	}
 }
 
+/* A VMM that has sent half a message keeps the front waiting, but not control. */
+static void gives_up_on_a_front_that_is_held_up(void **state)
+{
+	struct front_info *info = calloc(1, sizeof(*info));
+	struct media *m;
+	struct house h;
+	char why[120];
+
+	assert_int_equal(ram_open(&(struct ram_conf){ .size_b = 64 * MIB }, &m), 0);
+	house_open(&h, m);
+	int sock = vu_connect(h.path);
+
+	assert_true(sock >= 0);
+	while (!info->connected)
+		h.front->ops->info(h.front, info);
+	assert_int_equal(send(sock, "half", 4, 0), 4);
+	assert_int_equal(move(&h, 80, why, sizeof(why)), -EBUSY);
+	assert_string_equal(why, "its front is held up by its guest's VMM or its medium");
+	close(sock);
+	/* what was given up is done with, and the next one counts */
+	while (move(&h, 40, why, sizeof(why)))
+		;
+	house_close(&h);
+	free(info);
+}
+
 /* Nobody is connected: where the queues will begin changes at once. */
 static void moves_queues_that_do_not_run(void **state)
 {
@@ -174,6 +202,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(moves_queues_under_load),
+		cmocka_unit_test(gives_up_on_a_front_that_is_held_up),
 		cmocka_unit_test(moves_queues_that_do_not_run),
 	};
 
