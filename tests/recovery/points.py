@@ -37,11 +37,19 @@ def go_through(front, at=lambda step, message: 0):
 	assert front.read_first_block() == bytes(512), "the disk is not as it was"
 
 
-def connect_through(path, point, die):
-	"""Connects to @path; at @point calls @die(wait), which kills the worker and, with @wait, returns
-	when it has ended. Then the connection goes on, and serves a request. Returns whether it was closed
-	by the other side and had to be made again."""
+def kill_at(path, point, witness, pid):
+	"""Connects to @path; at @point has @witness, whose answer is the caller's to take, kill worker
+	@pid. Then the connection goes on, and serves a request. Returns whether it was closed by the other
+	side and had to be made again."""
 	name, part = point
+
+	def die():
+		pidfd = os.pidfd_open(pid)
+		witness.start("kill", pid)
+		if part == "after":
+			os.close(pidfd)  # it meets the message wherever it is by then
+		else:
+			wait_end(pidfd)
 
 	def at(step, message):
 		if step.name != name:
@@ -49,7 +57,7 @@ def connect_through(path, point, die):
 		cut = min(PARTS[part](step), len(message))
 		if cut:
 			front.send(message[:cut], step.fds)
-		die(part != "after")
+		die()
 		return cut
 
 	try:

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the recovery bench does to disks under load, and how long their guests waited for it."""
 
-import os
 import random
 import signal
 import time
 
 from kit import MIB, Target, Witness, Wrong
-from points import all_points, connect_through, wait_end
+from points import all_points, kill_at
 from slow import NotHere, SlowDevice
 
 STEADY_S = 0.4  # a worker that dies sooner is restarted with a delay, as in a crash loop
@@ -107,16 +106,7 @@ def while_another_connects(stage, scene, times, medium, **options):
 		stage.witness.ask("touch")
 		stage.pause()
 		pid = stage.target.worker()
-
-		def die(wait):
-			pidfd = os.pidfd_open(pid)
-			stage.witness.start("kill", pid)
-			if wait:
-				wait_end(pidfd)
-			else:
-				os.close(pidfd)
-
-		connect_through(other, point, die)
+		kill_at(other, point, stage.witness, pid)
 		scene.add(stage.witness.answer(), point)
 		stage.target.successor(pid)
 	stage.witness.finish()
