@@ -5,7 +5,7 @@ import random
 import signal
 import time
 
-from kit import MIB, Target, Witness, Wrong
+from kit import MIB, Target, Witness
 from points import all_points, kill_at
 from slow import NotHere, SlowDevice
 
@@ -161,8 +161,10 @@ def play(name, run, times, say, stage, **options):
 		with stage:
 			try:
 				run(stage, scene, times, **options)
-			except (Wrong, AssertionError, OSError) as err:
-				scene.wrong.append(f"{err}\n{stage.target.log_text()[-2000:]}")
+			except NotHere:
+				raise
+			except Exception as err:  # the other scenes may still tell something
+				scene.wrong.append(f"{type(err).__name__}: {err}\n{stage.target.log_text()[-2000:]}")
 				stage.witness.process.kill()
 	except NotHere as why:
 		scene.skipped = str(why)
