@@ -156,6 +156,7 @@ static void gives_up_on_a_front_that_is_held_up(void **state)
 	struct media *m;
 	struct house h;
 	char why[120];
+	int err;
 
 	assert_int_equal(ram_open(&(struct ram_conf){ .size_b = 64 * MIB }, &m), 0);
 	house_open(&h, m);
@@ -165,7 +166,11 @@ static void gives_up_on_a_front_that_is_held_up(void **state)
 	while (!info->connected)
 		h.front->ops->info(h.front, info);
 	assert_int_equal(send(sock, "half", 4, 0), 4);
-	assert_int_equal(move(&h, 80, why, sizeof(why)), -EBUSY);
+	/* it may do some before it comes to read */
+	do
+		err = move(&h, 80, why, sizeof(why));
+	while (!err);
+	assert_int_equal(err, -EBUSY);
 	assert_string_equal(why, "its front is held up by its guest's VMM or its medium");
 	close(sock);
 	/* what was given up is done with, and the next one counts */
