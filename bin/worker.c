@@ -188,15 +188,17 @@ static void closed_ready(struct loop_watch *watch, uint32_t events)
 		disk_ctl_reap(container_of(watch, struct worker, closed)->ctl);
 }
 
-/* @waiting disks could not be opened yet: the next try comes soon, the ones after it later. */
-static void plan_retry(struct worker *w, unsigned waiting)
+/* @waiting disks could not be opened yet, and trying took @took_ns: the next try comes soon, the ones
+ * after it later. By a quarter each: how late a lock is noticed is part of what its guest waits. */
+static void plan_retry(struct worker *w, unsigned waiting, uint64_t took_ns)
 {
 	if (!waiting) {
 		link_settled(&w->link);
 		return;
 	}
-	w->retry_us = w->retry_us ? (unsigned)min_u64(2 * w->retry_us, RETRY_MAX_US) :
-				    RETRY_FIRST_US;
+	uint64_t us = max_u64(w->retry_us + w->retry_us / 4, took_ns / NS_PER_US);
+
+	w->retry_us = (unsigned)min_u64(max_u64(us, RETRY_FIRST_US), RETRY_MAX_US);
 	struct itimerspec at = { .it_value = { w->retry_us / 1000000,
 					       (long)(w->retry_us % 1000000) * 1000 } };
 
@@ -213,8 +215,12 @@ static void retry_ready(struct loop_watch *watch, uint32_t events)
 	struct worker *w = container_of(watch, struct worker, retry);
 	uint64_t times;
 
-	if (read(watch->fd, &times, sizeof(times)) == sizeof(times))
-		plan_retry(w, disk_ctl_retry(w->ctl));
+	if (read(watch->fd, &times, sizeof(times)) != sizeof(times))
+		return;
+	uint64_t begin_ns = clock_ns();
+	unsigned waiting = disk_ctl_retry(w->ctl);
+
+	plan_retry(w, waiting, clock_ns() - begin_ns);
 }
 
 /* The one disk of --blk-file. */
@@ -251,7 +257,7 @@ static int start_disks(struct worker *w)
 	remote_ctl_restore(w->ctl, &w->loop);
 	if (w->opt->blk_file)
 		return serve_file(w, &err);
-	plan_retry(w, disk_ctl_restore(w->ctl));
+	plan_retry(w, disk_ctl_restore(w->ctl), 0);
 	balance_ctl_start(w->ctl, w->balance.fd);
 	return 0;
 }

@@ -312,6 +312,9 @@ unsigned disk_ctl_retry(struct ctl *ctl)
 {
 	unsigned waiting = 0;
 
+	list_for_each(it, tmp, &entries)
+		if (list_entry(it, struct entry, node)->waits)
+			entry_ahead(ctl, list_entry(it, struct entry, node));
 	list_for_each(it, tmp, &entries) {
 		struct entry *e = list_entry(it, struct entry, node);
 
