@@ -252,9 +252,10 @@ static int start_disks(struct worker *w)
 		log_error(NULL, "--%s: %s", err.param, err.text);
 		return code;
 	}
-	if (dir)
-		disk_ctl_set_socket_dir(dirname(dir));
-	remote_ctl_restore(w->ctl, &w->loop);
+	const char *socket_dir = dir ? dirname(dir) : "";
+
+	disk_ctl_set_socket_dir(socket_dir);
+	remote_ctl_restore(w->ctl, &w->loop, socket_dir);
 	if (w->opt->blk_file)
 		return serve_file(w, &err);
 	plan_retry(w, disk_ctl_restore(w->ctl), 0);

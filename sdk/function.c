@@ -18,7 +18,8 @@
 #define WINDOW_START_NS 64000u
 #define WINDOW_MAX_NS 256000u
 
-static const struct transport *const transports[] = { &postern_fn_process };
+static const struct transport *const transports[] = { &postern_fn_process,
+						       &postern_fn_machine };
 
 static uint64_t now_ns(void)
 {
@@ -59,6 +60,7 @@ static int on_hello(struct pfn *p, const struct fn_msg *hello)
 	if (le16toh(hello->abi) < FN_ABI_OLDEST || le16toh(hello->abi_oldest) > FN_ABI_NEWEST)
 		return -EPROTONOSUPPORT;
 	m.channel = hello->channel;
+	m.size_b = htole64(p->memory_id);
 	m.flags = htole32(conf->own_io ? FN_M_OWN_IO : 0);
 	m.down = htole32(conf->down & PFN_SET_ALL);
 	m.up = htole32(conf->up & PFN_SET_ALL);
@@ -280,7 +282,7 @@ int pfn_main(const struct pfn_conf *conf)
 	}
 	if (err == -ENOTCONN)
 		fprintf(stderr, "%s: a storage function: `postern function add NAME run=...` "
-			"starts it\n", conf->name ? conf->name : "?");
+			"or a machine of `vm run function=NAME` starts it\n", conf->name ? conf->name : "?");
 	else if (err)
 		fprintf(stderr, "%s: %s\n", conf->name ? conf->name : "?", strerror(-err));
 	return err ? 1 : 0;

@@ -20,7 +20,7 @@ struct chan {
 	uint32_t id;
 	struct fn_rings *rings;
 	uint8_t *bufs; /* FN_ALL_SLOTS of FN_BUF_B */
-	int wake_fd;   /* an eventfd of posternd's; -1 */
+	int wake_fd;   /* an eventfd of posternd's; -1: a message wakes it */
 	uint32_t to_n, from_n, told_n;
 	uint32_t woken, sleeps;
 	uint8_t own_free[FN_OWN_SLOTS]; /* a stack */
@@ -56,12 +56,14 @@ struct transport {
 	void (*wait)(struct pfn *p, int timeout_ms);
 };
 
-extern const struct transport postern_fn_process;
+extern const struct transport postern_fn_process, postern_fn_machine;
 
 struct pfn {
 	const struct pfn_conf *conf;
 	const struct transport *transport;
 	int fd; /* the transport's */
+	void *own; /* the transport's */
+	uint64_t memory_id; /* of a machine's; 0 */
 	struct chan *chans;
 	unsigned turns; /* since the last look for messages */
 	unsigned quiet; /* turns without anything */

@@ -144,7 +144,7 @@ static void add_machine(struct args *a, const struct vm_config *cfg, uint64_t me
 	add(a, "-nodefaults");
 	add(a, "-no-user-config");
 	add(a, "-M");
-	add(a, "q35,memory-backend=mem");
+	add(a, "q35,memory-backend=mem%s", cfg->function ? ",nvdimm=on" : "");
 	add(a, "-accel");
 	add(a, "%s", cfg->accel == VM_ACCEL_KVM ? "kvm" : "tcg");
 	add(a, "-cpu");
@@ -159,9 +159,12 @@ static void add_machine(struct args *a, const struct vm_config *cfg, uint64_t me
 	add(a, "-smp");
 	add(a, "%u,maxcpus=%u", cpus, cpus > maxcpus ? cpus : maxcpus);
 	add(a, "-m");
-	if (cfg->max_memory_b)
+	uint64_t nvdimm_b = cfg->function ? cfg->function->memory_b : 0;
+	uint64_t max_b = max_u64(cfg->max_memory_b, memory_b) + nvdimm_b;
+
+	if (max_b > memory_b)
 		add(a, "%lluM,slots=%d,maxmem=%lluM", (unsigned long long)(memory_b / MIB),
-		    VM_MEMORY_SLOTS, (unsigned long long)(cfg->max_memory_b / MIB));
+		    VM_MEMORY_SLOTS + !!nvdimm_b, (unsigned long long)(max_b / MIB));
 	else
 		add(a, "%lluM", (unsigned long long)(memory_b / MIB));
 	/* the controller maps guest memory through this descriptor */
@@ -287,6 +290,27 @@ static void add_boot(struct args *a, const struct vm_config *cfg)
 	add(a, "console=ttyS0%s%s%s", poll, cfg->append ? " " : "", cfg->append ? cfg->append : "");
 }
 
+/* The memory is posternd's: nothing of it is initialised or persistent here. */
+static void add_function(struct args *a, const struct vm_function *f)
+{
+	char quoted[PATH_MAX + 64];
+
+	escape(f->memory, quoted, sizeof(quoted));
+	add(a, "-object");
+	add(a, "memory-backend-file,id=function,share=on,mem-path=%s,size=%lluM", quoted,
+	    (unsigned long long)(f->memory_b / MIB));
+	add(a, "-device");
+	add(a, "nvdimm,memdev=function");
+	add(a, "-device");
+	add(a, "virtio-serial-pci,max_ports=2");
+	escape(f->socket, quoted, sizeof(quoted));
+	add(a, "-chardev");
+	/* reconnect: a controller that restarts is found again after a second */
+	add(a, "socket,id=function,path=%s,reconnect=1", quoted);
+	add(a, "-device");
+	add(a, "virtserialport,chardev=function,name=%s", f->port);
+}
+
 static void add_network(struct args *a)
 {
 	add(a, "-netdev");
@@ -317,6 +341,8 @@ int vm_argv(const struct vm_config *cfg, char ***ret_argv, struct vm_error *err)
 		add_disk(&a, &cfg->disks[i], i, !cfg->kernel && !cfg->image && !i);
 	for (unsigned i = 0; i < cfg->spare; i++)
 		add_spare(&a, i);
+	if (cfg->function)
+		add_function(&a, cfg->function);
 	if (cfg->network)
 		add_network(&a);
 	for (size_t i = 0; i < cfg->nextra; i++)

@@ -81,6 +81,18 @@ class Image:
 		with open(found[0], "rb") as module:
 			return module.read()
 
+	def modules(self, *names):
+		"""Modules of the guest's kernel and what they need: {path: bytes}, in the order to load them."""
+		linux = os.path.join(os.path.dirname(self.dir), "linux")
+		version = os.listdir(os.path.join(linux, "lib", "modules"))[0]
+		files = {}
+		for name in names:
+			for line in run("modprobe", "-d", linux, "-S", version, "--show-depends", name).splitlines():
+				path = line.split()[1]
+				with open(path, "rb") as module:
+					files["lib/modules/" + os.path.basename(path)] = module.read()
+		return files
+
 	def initrd(self, path, files):
 		"""Writes to @path an initrd that holds {path: bytes} beside what every guest has."""
 		shutil.copyfile(os.path.join(self.dir, "initrd"), path)
@@ -181,14 +193,15 @@ class Lab:
 		guest.start(*options)
 		return guest
 
-	def guest(self, name, script, *options, kernel_words="", modules=()):
-		"""Boots the small guest, which runs @script and may insmod /NAME.ko of @modules; @options go to
-		`postern vm run`."""
+	def guest(self, name, script, *options, kernel_words="", modules=(), files=None):
+		"""Boots the small guest, which runs @script, may insmod /NAME.ko of @modules and has the
+		@files {path: bytes}; @options go to `postern vm run`."""
 		self.image = self.image or Image()
 		initrd = self.path(name + ".initrd")
 		# what a guest says before somebody listens is lost, so it begins by waiting for that
-		files = {module + ".ko": self.image.module(module) for module in modules}
-		self.image.initrd(initrd, {"run.sh": b"hello\n" + script.encode(), **files})
+		own = {module + ".ko": self.image.module(module) for module in modules}
+		own["run.sh"] = b"hello\n" + script.encode()
+		self.image.initrd(initrd, {**own, **(files or {})})
 		guest = self.machine(name, "memory=768M", f"kernel={self.image.kernel}", f"initrd={initrd}",
 		                     f"append=quiet panic=-1 {kernel_words}".strip(), *options)
 		os.unlink(initrd)

@@ -32,6 +32,13 @@ struct vm_disk {
 	const char *options; /* further QEMU device properties "a=b,c=d", or NULL */
 };
 
+/* What a storage function's machine has for posternd: a virtio-serial port, by its name, whose other end
+ * is @socket, and an NVDIMM that is @memory. */
+struct vm_function {
+	const char *port, *socket, *memory; /* the latter two: paths */
+	uint64_t memory_b;
+};
+
 /* What a guest consists of. Nothing is kept after the call. */
 struct vm_config {
 	const char *name;
@@ -51,6 +58,7 @@ struct vm_config {
 	bool network;             /* user-mode network behind the host's */
 	const struct vm_disk *disks;
 	size_t ndisks;
+	const struct vm_function *function; /* it is that of a storage function; or NULL */
 	const unsigned *cores;    /* vCPU i runs on cores[i] alone; NULL: anywhere */
 	size_t ncores;            /* 0 or cpus */
 	const char *const *extra; /* more QEMU arguments, or NULL */

@@ -76,6 +76,30 @@ static int look_up(struct ctl_client *c, const char *name, struct vm_disk *ret,
 	return ctl_fail(err, -EINVAL, "bad_value", "disk", "disk '%s' has no vhost-user front", name);
 }
 
+/* The place where the machine of function @name and posternd meet; *answers keeps the strings alive. */
+static int look_up_function(const char *name, struct vm_function *ret, json_t *answers,
+			    struct ctl_error *err)
+{
+	json_t *params = json_pack("{s:s}", "name", name), *answer = NULL;
+	struct ctl_client *c = NULL;
+	int code = ctl_client_open(control_path, &c, err);
+
+	if (!code)
+		code = ctl_client_call(c, "function.show", params, &answer, err);
+	json_decref(params);
+	ctl_client_close(c);
+	if (code && !strcmp(err->param, "name"))
+		strcpy(err->param, "function");
+	if (code)
+		return code;
+	json_array_append_new(answers, answer);
+	*ret = (struct vm_function){ ctl_str(answer, "port"), ctl_str(answer, "socket"),
+				     ctl_str(answer, "memory_path"), ctl_u64(answer, "memory_b") };
+	if (ret->port)
+		return 0;
+	return ctl_fail(err, -EINVAL, "bad_value", "function", "'%s' was not added with vm=on", name);
+}
+
 /* Every disk=NAME of the command. *ret_answers keeps the strings alive. */
 static int look_up_all(const json_t *params, struct vm_disk *disks, size_t *ret_n,
 		       json_t *answers, struct ctl_error *err)
@@ -192,8 +216,13 @@ static int run_run(struct ctl *ctl, const json_t *params, json_t **ret, struct c
 		.network = ctl_bool(params, "network"),
 		.disks = disks,
 	};
+	struct vm_function function;
 	int code = look_up_all(params, disks, &cfg.ndisks, answers, err);
 
+	if (!code && ctl_has(params, "function")) {
+		cfg.function = &function;
+		code = look_up_function(ctl_str(params, "function"), &function, answers, err);
+	}
 	for (size_t i = 0; i < cfg.ndisks && !code; i++)
 		code = choose_queues(params, &cfg, &disks[i], err);
 	if (!code)
@@ -447,6 +476,8 @@ static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
 static const struct ctl_param run_params[] = {
 	NAME_PARAM,
 	{ .name = "disk", .type = CTL_NAME, .list = true, .help = "A disk of posternd's: /dev/vda, vdb" },
+	{ .name = "function", .type = CTL_NAME,
+	  .help = "A function of posternd's, added with vm=on, whose program runs in this machine" },
 	{ .name = "cpus", .type = CTL_UINT, .min = 1, .max = CORES_MAX, .value = "1",
 	  .help = "Virtual CPUs" },
 	{ .name = "memory", .type = CTL_SIZE, .min = MIB, .value = "512M", .help = "Memory" },

@@ -146,6 +146,12 @@ static_assert(sizeof(struct fn_rings) == 5 * 4096, "whole pages");
 /*
  * Messages, over a SOCK_SEQPACKET pair whose one end a process finds as FN_SOCKET.
  * FN_HELLO comes first, and again from a new posternd: all that was before is void.
+ *
+ * A program in a machine of its own finds the same messages as a stream, whole ones behind each other,
+ * on the virtio-serial port FN_PORT; and memory on an NVDIMM of FN_REGION_B, which it maps as device
+ * DAX. The kernel of its guest keeps the first FN_REGION_OWN_B for itself; what follows begins with a
+ * struct fn_region, and FN_DISK says where in it a channel lies, instead of bringing descriptors. Who
+ * sleeps is woken by FN_KICK, in both directions.
  */
 #define FN_SOCKET 3	  /* the descriptor that a process is started with */
 #define FN_FIRST_FILE 4	  /* and those it was given, in order */
@@ -159,9 +165,10 @@ enum fn_msg_kind {
 	FN_DISK,      /* to: a channel, with rings, buffers and what wakes posternd (an eventfd) */
 	FN_DISK_READY, /* from: it is mapped and polled; or status says why not */
 	FN_DISK_GONE, /* to: it is over; what was not answered needs no answer */
-	FN_KICK,      /* to: a ring has something new; only the first 8 bytes of a message */
+	FN_KICK,      /* to: a ring has something new, nothing else counts; from a machine: of channel */
 	FN_STOP,      /* to: end */
 	FN_DISK_SIZE, /* to: a channel's size_b and below_b are others now */
+	FN_BORN,      /* from a machine: a program has begun there, and knows of nothing before */
 };
 
 enum fn_mode { FN_TRANSFORM, FN_OBSERVE, FN_SERVE };
@@ -183,12 +190,30 @@ struct fn_msg {
 	le32 flags;
 	/* READY: sets of 1 << fn_op. Down: on the way to the medium; up: on the way back; with_data:
 	 * reads are seen up with their data, writes down. */
-	le32 down, up, with_data;
+	union {
+		le32 down, rings_page; /* DISK, to a machine: where they are behind struct fn_region's */
+	};			       /* beginning, in FN_PAGE_B */
+	union {
+		le32 up, bufs_page;
+	};
+	le32 with_data;
 	le32 blk_b;
-	le64 size_b;  /* DISK: as the guest sees it */
+	le64 size_b;  /* DISK: as the guest sees it; READY, from a machine: fn_region.id */
 	le64 below_b; /* DISK: what I/O of its own may reach; at least size_b */
 	char name[FN_NAME_MAX];		/* READY: the program's; DISK: the disk's */
 	char version[FN_VERSION_MAX]; /* READY */
 };
 
 static_assert(sizeof(struct fn_msg) == 152, "no holes");
+
+#define FN_PORT "postern.function"
+#define FN_PAGE_B 4096u
+#define FN_REGION_B (768 * MIB)
+#define FN_REGION_OWN_B (2 * MIB)
+#define FN_REGION_MAGIC 0x6e6f69676572664eull
+
+/* The first page that both sides share. */
+struct fn_region {
+	le64 magic;
+	le64 id; /* of this memory, by chance: a machine that has another's is found out */
+};

@@ -162,7 +162,7 @@ static int set_up(struct trial *t, uint64_t stall_ns)
 	err = lane_add_function(&t->lane, t->function);
 	if (!err) {
 		t->remote = t->lane.step[0].state;
-		t->remote->stall_ticks = clock_ns_to_ticks(clock_scale(), stall_ns);
+		remote_set_stall(t->remote, stall_ns);
 	}
 	return err;
 }

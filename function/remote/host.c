@@ -164,9 +164,9 @@ static void connect_lane(struct host *h, struct remote_lane *l)
 {
 	int err = l->channel ? -EALREADY : program_offer(h->now, l, 0, &l->channel);
 
-	if (!err)
+	if (!err && !l->channel->is_shared)
 		order(l, run_gain, l->channel, NULL);
-	else
+	if (err)
 		log_error(word_of(l), "function '%s': cannot be given the disk: %s", h->name,
 			  strerror(-err));
 }
@@ -322,6 +322,8 @@ static void start_again(struct host *h)
 	struct program *p = NULL;
 	int err = h->starter->start(h->name, h->spec, &process, h->why);
 
+	if (err == -EAGAIN)
+		return;
 	if (!err) {
 		p = program_new(&process, h->spec);
 		err = p ? watch(h, p) : -ENOMEM;
@@ -333,7 +335,30 @@ static void start_again(struct host *h)
 		return;
 	}
 	set_now(h, p);
-	set_timer(h, CHECK_NS);
+	set_timer(h, process.region ? 0 : CHECK_NS); /* a machine boots as long as it likes */
+}
+
+void host_retry(struct host *h)
+{
+	if (!h->now && h->wanted)
+		start_again(h);
+}
+
+void host_channel_says(struct host *h, uint32_t id, enum fn_msg_kind kind)
+{
+	pthread_mutex_lock(&h->lock);
+	list_for_each(n, tmp, &h->lanes) {
+		struct remote_lane *l = list_entry(n, struct remote_lane, link);
+		bool is_it = l->channel && l->channel->id == id;
+
+		if (is_it && kind == FN_KICK) {
+			eventfd_write(l->wake_fd, 1);
+		} else if (is_it && !l->channel->is_given) {
+			l->channel->is_given = true;
+			order(l, run_gain, l->channel, NULL);
+		}
+	}
+	pthread_mutex_unlock(&h->lock);
 }
 
 /* The one replaced is not needed any more. */
@@ -635,7 +660,7 @@ uint32_t host_takes(struct host *h)
 
 void host_add_lane(struct host *h, struct remote_lane *l)
 {
-	l->stall_ticks = clock_ns_to_ticks(clock_scale(), h->stall_ns);
+	remote_set_stall(l, h->stall_ns);
 	l->tell = tell;
 	l->tell_arg = h;
 	pthread_mutex_lock(&h->lock);

@@ -15,6 +15,7 @@
 
 struct remote;
 struct remote_lane;
+struct region;
 
 #define FUNCTION_NAME_MAX 48
 #define HOST_WHY_MAX 160
@@ -25,11 +26,15 @@ struct host_process {
 	int sock;  /* our end of its FN_SOCKET */
 	int pidfd; /* readable when it has ended; -1: its socket says so */
 	uint32_t sandbox; /* as the starter says, for show */
+	/* It is in a machine, whose memory this is: its socket is a stream, pid QEMU's, and it ends
+	 * only for posternd. */
+	const struct region *region;
 };
 
 /* Who starts programs. A spec is the starter's own; @free lets go of it. */
 struct host_starter {
-	/* May block for milliseconds. Return: 0; -errno with @why, of HOST_WHY_MAX bytes, filled. */
+	/* May block for milliseconds. Return: 0; -EAGAIN: not yet, host_retry() will say when; -errno
+	 * with @why, of HOST_WHY_MAX bytes, filled. */
 	int (*start)(const char *name, void *spec, struct host_process *ret, char *why);
 	void (*kill)(const struct host_process *p);
 	void (*free)(void *spec);
@@ -66,6 +71,11 @@ int host_start(struct host *h, void *spec, char *why);
 int host_adopt(struct host *h, void *spec, const struct host_process *process, char *why);
 /* Does not wait: starts it when it can, and again. The spec is the host's. */
 void host_start_later(struct host *h, void *spec);
+/* What there was to wait for has come. */
+void host_retry(struct host *h);
+/* Its program, which is in a machine, speaks of channel @id. FN_DISK_READY: it has mapped it, so all that
+ * it had in the same place before is over; FN_KICK: its poller, which sleeps, is to look. Control thread. */
+void host_channel_says(struct host *h, uint32_t id, enum fn_msg_kind kind);
 /* As host_start(), beside the one there is, which it replaces between two requests. If it ends or
  * breaks the rules within @probation_ns, the old one comes back. */
 int host_replace(struct host *h, void *spec, uint64_t probation_ns, char *why);

@@ -17,14 +17,18 @@
 #include "base/fd.h"
 #include "function/remote/host.h"
 #include "function/remote/private.h"
+#include "function/remote/region.h"
+
+#define LOOK_NS (1 * NS_PER_MS)
 
 void remote_kick(struct remote_lane *l)
 {
 	struct fn_msg kick = { .magic = htole32(FN_MAGIC), .kind = htole16(FN_KICK) };
 
 	/* a socket's send can be told not to wait; an eventfd's write waits if whoever else holds
-	 * it wants it to. One that is full will wake the program anyway. */
-	send(l->kick_fd, &kick, 8, MSG_DONTWAIT | MSG_NOSIGNAL);
+	 * it wants it to. One that is full will wake the program anyway. Whole, because to a machine
+	 * it is a stream. */
+	send(l->kick_fd, &kick, sizeof(kick), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 void remote_awake(struct remote_lane *l)
@@ -297,12 +301,20 @@ void remote_hand_over(struct remote_lane *l, struct handover *h, const struct ch
 	remote_await(l, h, c);
 }
 
+void remote_set_stall(struct remote_lane *l, uint64_t stall_ns)
+{
+	l->stall_ticks = clock_ns_to_ticks(clock_scale(), stall_ns);
+	/* A machine's wake-ups come through the control thread, which may itself be waiting for what
+	 * the program has answered: such a lane never sleeps for long while something is out. */
+	l->look_ticks = l->region ? clock_ns_to_ticks(clock_scale(), LOOK_NS) : l->stall_ticks;
+}
+
 uint64_t remote_timer(void *state, uint64_t now_ns)
 {
 	struct remote_lane *l = state;
 	struct poller *p = l->lane->poller;
 
-	if (!l->nsent || !l->stall_ticks) {
+	if (!l->nsent || !l->look_ticks) {
 		l->timer_on = false;
 		return NEVER_NS;
 	}
@@ -311,12 +323,26 @@ uint64_t remote_timer(void *state, uint64_t now_ns)
 	uint64_t age = p->now_ticks > since ? p->now_ticks - since : 0;
 
 	/* one that waits for I/O of its own waits for the medium */
-	if (age < l->stall_ticks || l->nio)
-		return now_ns + clock_ticks_to_ns(p->scale, age < l->stall_ticks ?
-					l->stall_ticks - age : l->stall_ticks);
+	if (!l->stall_ticks || age < l->stall_ticks || l->nio) {
+		uint64_t left = l->stall_ticks > age ? l->stall_ticks - age : l->look_ticks;
+
+		return now_ns + clock_ticks_to_ns(p->scale, min_u64(left, l->look_ticks));
+	}
 	l->timer_on = false;
 	remote_lose(l, "it has answered nothing for too long");
 	return NEVER_NS;
+}
+
+static int find_buffers(struct remote_lane *l, struct region *region)
+{
+	int area = region_take(region);
+
+	if (area < 0)
+		return area;
+	l->region = region;
+	l->area = (unsigned)area;
+	l->bufs = region_bufs(region, l->area);
+	return 0;
 }
 
 static int make_buffers(struct remote_lane *l)
@@ -330,13 +356,25 @@ static int make_buffers(struct remote_lane *l)
 	if (at == MAP_FAILED)
 		return -errno;
 	l->bufs = at;
+	return 0;
+}
+
+static int get_memory(struct remote_lane *l)
+{
+	struct region *region = l->remote->region;
+	int err = region ? find_buffers(l, region) : make_buffers(l);
+
+	if (err)
+		return err;
 	l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return l->wake_fd < 0 ? -errno : 0;
 }
 
 static void free_lane(struct remote_lane *l)
 {
-	if (l->bufs)
+	if (l->region)
+		region_give(l->region, l->area);
+	else if (l->bufs)
 		munmap(l->bufs, FN_BUFS_B);
 	fd_close(l->bufs_fd);
 	fd_close(l->wake_fd);
@@ -404,7 +442,7 @@ int remote_lane_open(struct function *f, struct lane *lane, void **ret_state)
 		return -ENOMEM;
 	memset(l, 0, sizeof(*l));
 	init_lane(l, remote, lane);
-	struct reservation r = { l, make_buffers(l) };
+	struct reservation r = { l, get_memory(l) };
 
 	if (!r.err)
 		poller_call(lane->poller, reserve, &r);
@@ -491,6 +529,7 @@ int remote_open(const struct remote_conf *c, struct function **ret_function)
 	f->mode = c->mode;
 	f->on_fail = c->on_fail;
 	f->users = c->users;
+	f->region = c->region;
 	if (f->users)
 		++*f->users;
 	*ret_function = &f->function;

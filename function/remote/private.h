@@ -52,7 +52,9 @@ struct channel {
 	int kick_fd; /* a message there wakes it; -1: it never sleeps */
 	uint32_t down, up, with_data;
 	bool own_io;
-	uint32_t id; /* among those of its program */
+	bool is_shared; /* the rings are in the lane's region */
+	bool is_given;	/* of those: the lane has it */
+	uint32_t id;	/* among those of its program */
 };
 
 /* Lanes that change their program together: none starts with the new one before all have ended
@@ -76,6 +78,7 @@ struct remote {
 	int on_fail; /* enum remote_fail; relaxed atomic, written by control */
 	struct remote_lane_stats past; /* of lanes that are gone; under the host's lock */
 	unsigned *users;
+	struct region *region; /* of its program's machine, for the lanes' buffers; NULL */
 };
 
 struct remote_lane {
@@ -100,6 +103,7 @@ struct remote_lane {
 	struct list waiting; /* requests that wait for a slot, through hold; both directions */
 	uint64_t progress_ticks; /* the last answer */
 	uint64_t stall_ticks;	 /* without one for this long the program is lost; 0: never */
+	uint64_t look_ticks; /* how often the timer looks while it has something; 0: never */
 	/* What the program is told, and what its own I/O may reach; relaxed atomics, written by the
 	 * poller. */
 	uint64_t size_b, below_b;
@@ -122,6 +126,8 @@ struct remote_lane {
 	struct list link; /* in the host's list */
 	struct channel *channel, *next_channel; /* the host's, under its lock */
 	int bufs_fd;
+	struct region *region; /* where the buffers are, in area; NULL: in memory of their own */
+	unsigned area;
 };
 
 /* remote.c: the poller's thread. */
@@ -165,6 +171,8 @@ void remote_lane_stop(void *state);
 void remote_lane_close(void *state);
 uint64_t remote_timer(void *state, uint64_t now_ns);
 void remote_resized(struct function *f); /* host.c */
+/* A program that answers nothing for so long is lost; 0: never. Before the lane has one. */
+void remote_set_stall(struct remote_lane *l, uint64_t stall_ns);
 
 /* The rest: the poller's thread. */
 

@@ -12,6 +12,9 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "function/remote/region.h"
+
+#define READ_MAX 64 /* messages at once: what a flood holds up is not only its own */
 
 #define ALL_OPS ((1u << FN_OPS) - 1)
 
@@ -22,7 +25,8 @@ static struct fn_msg msg_of(enum fn_msg_kind kind)
 				.abi_oldest = htole16(FN_ABI_OLDEST) };
 }
 
-/* Never waits: a program that does not read what it is told is one that stalls. */
+/* Never waits: a program that does not read what it is told is one that stalls. A stream takes a message
+ * of this size whole or not at all, because it fits into one buffer of the kernel's. */
 static int say(const struct program *p, const struct fn_msg *m, const int *fds, unsigned nfd)
 {
 	union {
@@ -49,6 +53,14 @@ void program_say(struct program *p, enum fn_msg_kind kind)
 	say(p, &m, NULL, 0);
 }
 
+static void greet(struct program *p)
+{
+	struct fn_msg hello = msg_of(FN_HELLO);
+
+	hello.channel = htole32(++p->hello);
+	say(p, &hello, NULL, 0);
+}
+
 struct program *program_new(const struct host_process *process, void *spec)
 {
 	struct program *p = calloc(1, sizeof(*p));
@@ -59,10 +71,7 @@ struct program *program_new(const struct host_process *process, void *spec)
 	p->spec = spec;
 	p->born_ns = clock_ns();
 	p->hello = (uint32_t)p->born_ns;
-	struct fn_msg hello = msg_of(FN_HELLO);
-
-	hello.channel = htole32(p->hello);
-	say(p, &hello, NULL, 0);
+	greet(p);
 	return p;
 }
 
@@ -98,19 +107,39 @@ static const char *judge_ready(struct program *p, const struct fn_msg *m)
 		return "it asks for what this version does not have";
 	if (!is_text(m->name, FN_NAME_MAX) || !is_text(m->version, FN_VERSION_MAX))
 		return "its name or version is no text";
+	if (p->process.region && le64toh(m->size_b) != p->process.region->id)
+		return "its machine has the memory of an earlier posternd: start it anew";
 	p->said = *m;
 	p->is_ready = true;
 	return NULL;
 }
 
+/* What only a machine says. */
+static const char *judge_machine(struct program *p, const struct fn_msg *m)
+{
+	if (le16toh(m->kind) == FN_KICK) {
+		if (p->host)
+			host_channel_says(p->host, le32toh(m->channel), FN_KICK);
+		return NULL;
+	}
+	if (p->is_ready)
+		return "it has been started anew";
+	greet(p); /* the program before may have read our first one */
+	return NULL;
+}
+
 static const char *judge(struct program *p, const struct fn_msg *m, ssize_t n)
 {
+	uint16_t kind = le16toh(m->kind);
+
 	if (n != sizeof(*m) || le32toh(m->magic) != FN_MAGIC)
 		return "its message makes no sense";
+	if (p->process.region && (kind == FN_BORN || kind == FN_KICK))
+		return judge_machine(p, m);
 	/* what it said to a worker before us, which did not live to read it */
-	if (!p->is_ready && (le16toh(m->kind) != FN_READY || le32toh(m->channel) != p->hello))
+	if (!p->is_ready && (kind != FN_READY || le32toh(m->channel) != p->hello))
 		return NULL;
-	switch (le16toh(m->kind)) {
+	switch (kind) {
 	case FN_READY:
 		return judge_ready(p, m);
 	case FN_DISK_READY:
@@ -119,9 +148,29 @@ static const char *judge(struct program *p, const struct fn_msg *m, ssize_t n)
 		p->answered++;
 		p->refused = m->status;
 		p->refused_id = le32toh(m->channel);
+		if (p->process.region && !m->status && p->host)
+			host_channel_says(p->host, p->refused_id, FN_DISK_READY);
 		return NULL;
 	}
 	return "its message is of no kind";
+}
+
+/* The next message of a stream. Return: as recv(). */
+static ssize_t receive_whole(struct program *p, struct fn_msg *ret)
+{
+	for (;;) {
+		ssize_t n = recv(p->process.sock, fn_stream_end(&p->stream),
+				 fn_stream_want(&p->stream), MSG_DONTWAIT);
+
+		if (n <= 0)
+			return n;
+		p->stream.n_b += (size_t)n;
+		/* a worker before us may have ended in the middle of one */
+		if (!p->is_ready)
+			fn_stream_align(&p->stream);
+		if (fn_stream_take(&p->stream, ret))
+			return sizeof(*ret);
+	}
 }
 
 bool program_read(struct program *p)
@@ -129,8 +178,10 @@ bool program_read(struct program *p)
 	bool changed = false;
 	struct fn_msg m;
 
-	while (!p->has_ended && !p->fault) {
-		ssize_t n = recv(p->process.sock, &m, sizeof(m), MSG_DONTWAIT | MSG_TRUNC);
+	for (unsigned i = 0; i < READ_MAX && !p->has_ended && !p->fault; i++) {
+		ssize_t n = p->process.region ?
+				    receive_whole(p, &m) :
+				    recv(p->process.sock, &m, sizeof(m), MSG_DONTWAIT | MSG_TRUNC);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			break;
@@ -233,6 +284,19 @@ static struct fn_msg disk_msg(const struct remote_lane *l, enum fn_msg_kind kind
 	return m;
 }
 
+static int say_disk(struct program *p, const struct remote_lane *l, const struct channel *c, int fd,
+		    uint32_t flags)
+{
+	struct fn_msg m = disk_msg(l, FN_DISK, c->id, flags);
+	int fds[] = { fd, l->bufs_fd, l->wake_fd };
+
+	if (!l->region)
+		return say(p, &m, fds, ARRAY_SIZE(fds));
+	m.rings_page = htole32(region_page(l->region, c->rings));
+	m.bufs_page = htole32(region_page(l->region, l->bufs));
+	return say(p, &m, NULL, 0);
+}
+
 int program_offer(struct program *p, struct remote_lane *l, uint32_t flags, struct channel **ret)
 {
 	struct channel *c = calloc(1, sizeof(*c));
@@ -240,21 +304,21 @@ int program_offer(struct program *p, struct remote_lane *l, uint32_t flags, stru
 
 	if (!c)
 		return -ENOMEM;
-	*c = (struct channel){ .rings = make_rings(&fd),
+	*c = (struct channel){ .rings = l->region ? region_rings(l->region, l->area) :
+						   make_rings(&fd),
+			       .is_shared = l->region,
 			       .kick_fd = p->process.sock,
 			       .down = le32toh(p->said.down),
 			       .up = le32toh(p->said.up),
 			       .with_data = le32toh(p->said.with_data),
 			       .own_io = le32toh(p->said.flags) & FN_M_OWN_IO,
 			       .id = p->next_channel };
-	int fds[] = { fd, l->bufs_fd, l->wake_fd };
-	struct fn_msg m = disk_msg(l, FN_DISK, c->id, flags);
 	int err = -ENOMEM;
 
 	/* before it can answer; control reads the answer, perhaps on another thread than ours */
 	__atomic_add_fetch(&p->asked, 1, __ATOMIC_RELAXED);
 	if (c->rings)
-		err = say(p, &m, fds, ARRAY_SIZE(fds));
+		err = say_disk(p, l, c, fd, flags);
 	if (err) {
 		__atomic_sub_fetch(&p->asked, 1, __ATOMIC_RELAXED);
 		program_withdraw(NULL, c);
@@ -281,7 +345,7 @@ void program_withdraw(struct program *p, struct channel *c)
 	m.channel = htole32(c->id);
 	if (p)
 		say(p, &m, NULL, 0);
-	if (c->rings)
+	if (c->rings && !c->is_shared)
 		munmap(c->rings, sizeof(*c->rings));
 	free(c);
 }

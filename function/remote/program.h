@@ -5,6 +5,7 @@
 
 #include "function/remote/host.h"
 #include "function/remote/private.h"
+#include "wire/function_stream.h"
 
 struct program {
 	struct host *host;
@@ -20,6 +21,7 @@ struct program {
 	unsigned asked;	   /* channels offered; relaxed atomic: a front's thread offers some */
 	unsigned answered; /* and taken or refused */
 	uint32_t next_channel; /* under the host's lock */
+	struct fn_stream stream; /* a machine's, as far as it has come */
 	uint64_t born_ns;
 	void *spec;
 };

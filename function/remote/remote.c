@@ -169,9 +169,9 @@ static void note_sent(struct remote_lane *l, struct slot *s, enum slot_place pla
 	list_add_tail(&l->order, &s->order);
 	l->nsent++;
 	l->source.inflight++;
-	if (unlikely(!l->timer_on && l->stall_ticks)) {
+	if (unlikely(!l->timer_on && l->look_ticks)) {
 		l->timer_on = true;
-		poller_timer(p, poller_now_ns(p) + clock_ticks_to_ns(p->scale, l->stall_ticks));
+		poller_timer(p, poller_now_ns(p) + clock_ticks_to_ns(p->scale, l->look_ticks));
 	}
 }
 

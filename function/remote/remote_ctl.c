@@ -15,6 +15,7 @@
 #include "control/rpc.h"
 #include "control/state.h"
 #include "function/remote/host.h"
+#include "function/remote/machine.h"
 #include "function/remote/remote.h"
 
 #define FILES_MAX 8
@@ -24,12 +25,14 @@ struct entry {
 	struct list node;
 	char name[FUNCTION_NAME_MAX + 1];
 	struct host *host;
-	unsigned users; /* disks' functions */
+	struct machine *machine; /* it is in one; or NULL */
+	unsigned users;		 /* disks' functions */
 };
 
 static struct list entries = { &entries, &entries };
 static struct ctl *the_ctl;
 static struct loop *the_loop;
+static char the_socket_dir[FD_SOCKET_PATH_MAX + 1];
 
 static struct entry *find(const char *name)
 {
@@ -69,7 +72,7 @@ static int open_files(const json_t *paths, int flags, const char *param, int *fd
 	return 0;
 }
 
-static int start(const char *name, void *spec, struct host_process *ret, char *why)
+static int start_process(const char *name, void *spec, struct host_process *ret, char *why)
 {
 	const json_t *conf = spec;
 	int fds[FILES_MAX];
@@ -96,13 +99,24 @@ static int start(const char *name, void *spec, struct host_process *ret, char *w
 	while (s.nfile)
 		fd_close(fds[--s.nfile]);
 	if (!code)
-		*ret = (struct host_process){ s.pid, s.sock, s.pidfd, s.jail };
+		*ret = (struct host_process){ s.pid, s.sock, s.pidfd, s.jail, NULL };
 	return code;
 }
 
+static int start(const char *name, void *spec, struct host_process *ret, char *why)
+{
+	struct entry *e = find(name);
+
+	if (ctl_bool(spec, "vm"))
+		return e->machine ? machine_start(e->machine, ret) : -EAGAIN;
+	return start_process(name, spec, ret, why);
+}
+
+/* A machine's program goes on; it has nothing until it says READY again. */
 static void kill_process(const struct host_process *p)
 {
-	ctl_kill(p->pid);
+	if (!p->region)
+		ctl_kill(p->pid);
 }
 
 static void free_spec(void *spec)
@@ -138,11 +152,35 @@ static struct entry *entry_new(const char *name, const json_t *conf)
 	return e;
 }
 
-static void entry_free(struct entry *e)
+/* @forget: nobody goes on with its machine. */
+static void entry_free(struct entry *e, bool forget)
 {
 	list_del(&e->node);
 	host_free(e->host);
+	machine_close(e->machine, forget);
 	free(e);
+}
+
+/* Makes the place where the machine of @e and posternd meet. */
+static int meet_machine(struct entry *e, const json_t *conf, struct ctl_error *err)
+{
+	struct keep_scope all = { .keep = ctl_keep(), .path = "function" }, keep;
+	const char *socket = ctl_str(conf, "socket");
+	int fd = ctl_listen(socket, 0600, NULL, "socket", err);
+
+	if (fd < 0)
+		return fd;
+	int code = keep_scope_in(&all, e->name, &keep);
+
+	if (!code)
+		code = machine_open(e->host, the_loop, fd, &keep, &e->machine);
+	else
+		fd_close(fd);
+	if (!code)
+		return 0;
+	ctl_unlisten(socket);
+	return ctl_fail(err, code, "start_failed", "vm", "no memory can be shared with a machine: %s",
+			strerror(-code));
 }
 
 static json_t *num(uint64_t v)
@@ -206,7 +244,10 @@ static void add_program(json_t *o, const struct host_info *i)
 	json_object_set_new(o, "sees_up", set_of(i->up));
 	json_object_set_new(o, "with_data", set_of(i->with_data));
 	json_object_set_new(o, "own_io", json_boolean(i->own_io));
-	json_object_set_new(o, "jail", jail_of(i->process.sandbox));
+	if (i->process.region)
+		json_object_set_new(o, "jail", json_string("its machine"));
+	else
+		json_object_set_new(o, "jail", jail_of(i->process.sandbox));
 }
 
 static json_t *show(const struct entry *e, bool all)
@@ -215,8 +256,11 @@ static json_t *show(const struct entry *e, bool all)
 	json_t *o;
 
 	host_info(e->host, &i);
+	if (e->machine && i.state == HOST_DOWN && !i.why)
+		i.why = "its machine is not there yet: `vm run` starts it";
 	o = json_pack("{s:s, s:s, s:s*, s:s, s:i, s:o, s:o, s:o, s:i}", "name", e->name, "state",
-		      state_of(&i), "version", i.version, "transport", "process", "disks",
+		      state_of(&i), "version", i.version, "transport",
+		      e->machine ? "machine (nvdimm, dax)" : "process", "disks",
 		      (int)e->users, "requests", num(i.stats.requests), "added_p50_ns",
 		      num(i.stats.wait_p50_ns), "added_p99_ns", num(i.stats.wait_p99_ns),
 		      "restarts", (int)i.restarts);
@@ -226,6 +270,14 @@ static json_t *show(const struct entry *e, bool all)
 	if (!all)
 		return o;
 	json_object_update_missing(o, host_spec(e->host));
+	if (e->machine) {
+		char path[64];
+
+		machine_memory(e->machine, path, sizeof(path));
+		json_object_set_new(o, "memory_path", json_string(path));
+		json_object_set_new(o, "memory_b", num(FN_REGION_B));
+		json_object_set_new(o, "port", json_string(FN_PORT));
+	}
 	if (i.process.pid)
 		add_program(o, &i);
 	add_stats(o, &i.stats);
@@ -234,11 +286,39 @@ static json_t *show(const struct entry *e, bool all)
 	return o;
 }
 
-static int judge_conf(const json_t *conf, struct ctl_error *err)
+/* What is for a process, and not for a machine. */
+static int judge_machine(json_t *conf, struct ctl_error *err)
+{
+	static const char *const others[] = { "run", "cpus", "file", "read" };
+	char path[sizeof(the_socket_dir) + FUNCTION_NAME_MAX + 16];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(others); i++)
+		if (ctl_has(conf, others[i]))
+			return ctl_fail(err, -EINVAL, "bad_value", others[i],
+					"is for a process; what a machine has `vm run` says");
+	json_object_del(conf, "memory");
+	if (ctl_has(conf, "socket"))
+		return 0;
+	if (!*the_socket_dir)
+		return ctl_fail(err, -EINVAL, "missing_param", "socket",
+				"is needed: there is no directory for sockets");
+	snprintf(path, sizeof(path), "%s/%s.function", the_socket_dir, ctl_str(conf, "name"));
+	json_object_set_new(conf, "socket", json_string(path));
+	return 0;
+}
+
+static int judge_conf(json_t *conf, struct ctl_error *err)
 {
 	const char *cpus = ctl_str(conf, "cpus");
 	cpu_set_t set;
 
+	if (ctl_bool(conf, "vm"))
+		return judge_machine(conf, err);
+	if (ctl_has(conf, "socket"))
+		return ctl_fail(err, -EINVAL, "bad_value", "socket", "needs vm=on");
+	if (!ctl_has(conf, "run"))
+		return ctl_fail(err, -EINVAL, "missing_param", "run",
+				"is needed, or vm=on for a function in a machine of its own");
 	if (cpus && cpus_parse(cpus, &set))
 		return ctl_fail(err, -EINVAL, "bad_value", "cpus",
 				"'%s' is not a list of CPUs such as 2 or 1-3", cpus);
@@ -257,35 +337,59 @@ static int add_again(struct entry *e, const json_t *conf, json_t **ret, struct c
 	return 0;
 }
 
-static int run_add(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+/* Whether its program is there and has been tried; of a machine it comes later. */
+static int bring_up(struct entry *e, json_t *conf, struct ctl_error *err)
 {
-	const char *name = ctl_str(params, "name");
-	struct entry *e = find(name);
 	char why[HOST_WHY_MAX] = "out of memory";
-	int code = judge_conf(params, err);
+	int code;
 
-	if (code)
+	if (ctl_bool(conf, "vm")) {
+		code = meet_machine(e, conf, err);
+		if (!code)
+			host_start_later(e->host, json_incref(conf));
 		return code;
-	if (e)
-		return add_again(e, params, ret, err);
-	e = entry_new(name, params);
+	}
+	code = host_start(e->host, conf, why);
+	if (code)
+		return ctl_fail(err, code, "start_failed", "run", "%s", why);
+	json_incref(conf);
+	return 0;
+}
+
+static int add_new(struct ctl *ctl, json_t *conf, struct entry **ret, struct ctl_error *err)
+{
+	const char *name = ctl_str(conf, "name");
+	struct entry *e = entry_new(name, conf);
+
 	if (!e)
 		return ctl_fail(err, -ENOMEM, "no_memory", NULL, "out of memory");
-	json_t *conf = json_deep_copy(params);
+	int code = bring_up(e, conf, err);
 
-	code = host_start(e->host, conf, why);
-	if (code) {
-		json_decref(conf);
-		entry_free(e);
-		return ctl_fail(err, code, "start_failed", "run", "%s", why);
+	if (!code)
+		code = state_put(ctl_state(ctl), "function", name, conf, err);
+	if (code && e->machine)
+		ctl_unlisten(ctl_str(conf, "socket"));
+	if (code)
+		entry_free(e, true);
+	*ret = e;
+	return code;
+}
+
+static int run_add(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
+{
+	struct entry *e = find(ctl_str(params, "name"));
+	json_t *conf = json_deep_copy(params);
+	int code = judge_conf(conf, err);
+
+	if (!code && e) {
+		code = add_again(e, conf, ret, err);
+	} else if (!code) {
+		code = add_new(ctl, conf, &e, err);
+		if (!code)
+			*ret = show(e, true);
 	}
-	code = state_put(ctl_state(ctl), "function", name, conf, err);
-	if (code) {
-		entry_free(e);
-		return code;
-	}
-	*ret = show(e, true);
-	return 0;
+	json_decref(conf);
+	return code;
 }
 
 static int run_list(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
@@ -311,16 +415,22 @@ static int run_replace(struct ctl *ctl, const json_t *params, json_t **ret, stru
 	const char *name = ctl_str(params, "name");
 	struct entry *e = find(name);
 	char why[HOST_WHY_MAX] = "out of memory";
-	int code = e ? judge_conf(params, err) : not_found(name, "name", err);
+	int code = e ? 0 : not_found(name, "name", err);
 
+	if (!code && e->machine)
+		code = ctl_fail(err, -ENOTSUP, "not_supported", "name",
+				"it is in a machine, where you replace the program: what it had, the "
+				"new one gets again");
 	if (code)
 		return code;
 	json_t *was = json_incref(host_spec(e->host)), *conf = json_copy(was);
 
 	json_object_update(conf, (json_t *)params);
 	json_object_del(conf, "probation_ms");
+	code = judge_conf(conf, err);
 	/* durable first; what fails is taken back */
-	code = state_put(ctl_state(ctl), "function", name, conf, err);
+	if (!code)
+		code = state_put(ctl_state(ctl), "function", name, conf, err);
 	if (!code && host_replace(e->host, conf, ctl_u64(params, "probation_ms") * NS_PER_MS, why)) {
 		struct ctl_error ignored;
 
@@ -349,9 +459,22 @@ static int run_remove(struct ctl *ctl, const json_t *params, json_t **ret, struc
 				e->users);
 	int code = state_del(ctl_state(ctl), "function", name, err);
 
-	if (!code)
-		entry_free(e);
-	return code;
+	if (code)
+		return code;
+	if (e->machine)
+		ctl_unlisten(ctl_str(host_spec(e->host), "socket"));
+	entry_free(e, true);
+	return 0;
+}
+
+/* Its machine has been running all the time, or will come. */
+static void machine_comes_back(struct entry *e, json_t *conf)
+{
+	struct ctl_error err = { 0 };
+
+	if (meet_machine(e, conf, &err))
+		log_error(e->name, "its machine cannot reach posternd: %s", err.text);
+	host_start_later(e->host, conf);
 }
 
 static void come_back(struct entry *e, json_t *conf)
@@ -361,7 +484,7 @@ static void come_back(struct entry *e, json_t *conf)
 	char why[HOST_WHY_MAX] = "";
 
 	if (!ctl_spawn(&s)) {
-		struct host_process p = { s.pid, s.sock, s.pidfd, s.jail };
+		struct host_process p = { s.pid, s.sock, s.pidfd, s.jail, NULL };
 
 		if (!host_adopt(e->host, conf, &p, why))
 			return;
@@ -370,7 +493,7 @@ static void come_back(struct entry *e, json_t *conf)
 	host_start_later(e->host, conf);
 }
 
-void remote_ctl_restore(struct ctl *ctl, struct loop *loop)
+void remote_ctl_restore(struct ctl *ctl, struct loop *loop, const char *socket_dir)
 {
 	const struct ctl_cmd *add = ctl_cmd_find(ctl_tables(ctl), "function", "add");
 	const char *name;
@@ -378,6 +501,7 @@ void remote_ctl_restore(struct ctl *ctl, struct loop *loop)
 
 	the_ctl = ctl;
 	the_loop = loop;
+	snprintf(the_socket_dir, sizeof(the_socket_dir), "%s", socket_dir);
 	json_object_foreach((json_t *)state_all(ctl_state(ctl), "function"), name, kept) {
 		struct ctl_error err = { 0 };
 		json_t *conf = NULL;
@@ -388,7 +512,9 @@ void remote_ctl_restore(struct ctl *ctl, struct loop *loop)
 			continue;
 		}
 		e = entry_new(name, conf);
-		if (e)
+		if (e && ctl_bool(conf, "vm"))
+			machine_comes_back(e, conf);
+		else if (e)
 			come_back(e, conf);
 		else
 			json_decref(conf);
@@ -398,7 +524,7 @@ void remote_ctl_restore(struct ctl *ctl, struct loop *loop)
 void remote_ctl_close_all(void)
 {
 	list_for_each(it, tmp, &entries)
-		entry_free(list_entry(it, struct entry, node));
+		entry_free(list_entry(it, struct entry, node), false);
 }
 
 /* The disks' side. */
@@ -436,6 +562,7 @@ static int open_remote(const json_t *params, struct function **ret, struct ctl_e
 		.mode = (enum fn_mode)choice(modes, ctl_str(params, "mode")),
 		.on_fail = (enum remote_fail)choice(fails, ctl_str(params, "on_fail")),
 		.users = &e->users,
+		.region = e->machine ? machine_region(e->machine) : NULL,
 	};
 
 	if (remote_open(&c, ret))
@@ -487,8 +614,11 @@ const struct function_kind remote_function_kind = {
 static const struct ctl_param add_params[] = {
 	{ .name = "name", .type = CTL_NAME, .max = FUNCTION_NAME_MAX, .required = true,
 	  .positional = true, .help = "The function's name, which you choose" },
-	{ .name = "run", .type = CTL_STRING, .required = true, .min = 1, .max = 4000,
-	  .help = RUN_HELP },
+	{ .name = "run", .type = CTL_STRING, .min = 1, .max = 4000, .help = RUN_HELP },
+	{ .name = "vm", .type = CTL_BOOL, .value = "off",
+	  .help = "It is in a machine of its own: `vm run ... function=NAME` starts that" },
+	{ .name = "socket", .type = CTL_PATH,
+	  .help = "Where its machine connects; not given: NAME.function beside the control socket" },
 	{ .name = "memory", .type = CTL_SIZE, .min = 16 * MIB, .max = 64 * GIB, .value = "256M",
 	  .help = MEMORY_HELP },
 	{ .name = "cpus", .type = CTL_STRING, .max = 63,

@@ -104,6 +104,24 @@ static void has_room_for_disks_and_memory_that_come_later(void **state)
 	vm_argv_free(argv);
 }
 
+static void shares_memory_and_a_port_as_a_function(void **state)
+{
+	const struct vm_function f = { "a.port", "/run/f,n.function", "/proc/7/fd/9", 768 * MIB };
+	struct vm_config cfg = plain();
+
+	cfg.function = &f;
+	char **argv = build(&cfg);
+
+	assert_string_equal(option(argv, "-m", 0), "512M,slots=9,maxmem=1280M");
+	assert_string_equal(option(argv, "-M", 0), "q35,memory-backend=mem,nvdimm=on");
+	assert_string_equal(option(argv, "-object", 1), "memory-backend-file,id=function,share=on,"
+			    "mem-path=/proc/7/fd/9,size=768M");
+	assert_string_equal(option(argv, "-chardev", 2),
+			    "socket,id=function,path=/run/f,,n.function,reconnect=1");
+	assert_string_equal(option(argv, "-device", 3), "virtserialport,chardev=function,name=a.port");
+	vm_argv_free(argv);
+}
+
 static void passes_kernel_initrd_and_polled_queues(void **state)
 {
 	struct vm_config cfg = plain();
@@ -285,6 +303,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(boots_from_the_disk_unless_told_otherwise),
 		cmocka_unit_test(has_room_for_disks_and_memory_that_come_later),
+		cmocka_unit_test(shares_memory_and_a_port_as_a_function),
 		cmocka_unit_test(passes_kernel_initrd_and_polled_queues),
 		cmocka_unit_test(offers_packed_rings_and_hugepages_when_asked),
 		cmocka_unit_test(doubles_commas_in_paths),

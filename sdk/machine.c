@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A machine of its own: a virtio-serial port for messages, and an NVDIMM that both sides map. The guest
+ * is a stock one; its kernel makes a device DAX of the NVDIMM through sysfs, which needs root, once.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "sdk/private.h"
+#include "wire/function_stream.h"
+
+#define PORTS "/sys/class/virtio-ports"
+#define ND "/sys/bus/nd/devices/"
+#define DAX "/dev/dax0.0"
+#define MAP_B (FN_REGION_B - FN_REGION_OWN_B)
+#define AWAY_MS 20 /* between looks for a posternd that has gone: the port cannot be waited on then */
+
+struct machine {
+	struct fn_stream stream;
+	uint8_t *at;
+};
+
+/* Return: whether the first line of @path, without its end, is in @ret. */
+static bool read_line(const char *path, char *ret, int room)
+{
+	FILE *f = fopen(path, "re");
+	bool ok = f && fgets(ret, room, f);
+
+	if (f)
+		fclose(f);
+	if (ok)
+		ret[strcspn(ret, "\n")] = '\0';
+	return ok;
+}
+
+static int write_line(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	int err = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+
+	close(fd);
+	return err;
+}
+
+/* Return: whether this machine has the port; its device is in @ret, of PATH_MAX bytes. */
+static bool find_port(char *ret)
+{
+	DIR *all = opendir(PORTS);
+	bool found = false;
+
+	for (struct dirent *d; all && !found && (d = readdir(all));) {
+		char path[PATH_MAX], name[64];
+
+		snprintf(path, sizeof(path), PORTS "/%s/name", d->d_name);
+		found = read_line(path, name, sizeof(name)) && !strcmp(name, FN_PORT);
+		snprintf(ret, PATH_MAX, "/dev/%s", d->d_name);
+	}
+	if (all)
+		closedir(all);
+	return found;
+}
+
+static bool machine_found(void)
+{
+	char path[PATH_MAX];
+
+	return find_port(path);
+}
+
+static uint64_t size_of(const char *path)
+{
+	char text[32];
+
+	return read_line(path, text, sizeof(text)) ? strtoull(text, NULL, 10) : 0;
+}
+
+/* Makes the NVDIMM, if it is ours by its size, a device DAX. */
+static int make_dax(void)
+{
+	static const struct {
+		const char *path, *text;
+	} step[] = {
+		/* what has no driver needs none taken away */
+		{ ND "namespace0.0/driver/unbind", "namespace0.0" },
+		{ ND "dax0.0/align", "4096" },
+		{ ND "dax0.0/uuid", "8c9d1a52-5c7e-4d0a-9a1b-6f756e637465" },
+		{ ND "dax0.0/mode", "ram" },
+		{ ND "dax0.0/namespace", "namespace0.0" },
+		{ "/sys/bus/nd/drivers/dax_pmem/bind", "dax0.0" },
+	};
+
+	if (size_of(ND "region0/size") != FN_REGION_B)
+		return -ENODEV;
+	for (size_t i = 0; i < ARRAY_SIZE(step); i++) {
+		int err = write_line(step[i].path, step[i].text);
+
+		if (err && i)
+			return err;
+	}
+	return 0;
+}
+
+static int map(struct pfn *p, struct machine *m)
+{
+	int err = access(DAX, F_OK) ? make_dax() : 0;
+
+	if (!err && size_of("/sys/bus/dax/devices/dax0.0/size") != MAP_B)
+		err = -ENODEV;
+	int fd = err ? -1 : open(DAX, O_RDWR | O_CLOEXEC);
+
+	if (!err && fd < 0)
+		err = -errno;
+	if (err) {
+		fprintf(stderr, "%s: no shared memory on " DAX ": %s; modules nfit, dax_pmem and "
+			"device_dax are needed, and root\n", p->conf->name, strerror(-err));
+		return err;
+	}
+	void *at = mmap(NULL, MAP_B, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	close(fd);
+	if (at == MAP_FAILED)
+		return -errno;
+	m->at = at;
+	const struct fn_region *head = at;
+
+	p->memory_id = le64toh(head->id);
+	return le64toh(head->magic) == FN_REGION_MAGIC ? 0 : -ENODEV;
+}
+
+/* One that posternd does not take, because there is none, is not missed: the next one greets. */
+static int machine_say(struct pfn *p, const struct fn_msg *m)
+{
+	const uint8_t *at = (const uint8_t *)m;
+	size_t left_b = sizeof(*m);
+
+	while (left_b) {
+		ssize_t n = write(p->fd, at, left_b);
+		struct pollfd w = { .fd = p->fd, .events = POLLOUT };
+
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		if (n < 0 && (poll(&w, 1, -1) < 0 || !(w.revents & POLLOUT)) &&
+		    w.revents & POLLHUP)
+			return 0;
+		at += n > 0 ? n : 0;
+		left_b -= n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+static void machine_close(struct pfn *p)
+{
+	struct machine *m = p->own;
+
+	if (m->at)
+		munmap(m->at, MAP_B);
+	if (p->fd >= 0)
+		close(p->fd);
+	free(m);
+}
+
+static int machine_open(struct pfn *p)
+{
+	struct fn_msg born = { .magic = htole32(FN_MAGIC), .kind = htole16(FN_BORN) };
+	struct machine *m = calloc(1, sizeof(*m));
+	char port[PATH_MAX];
+
+	if (!m)
+		return -ENOMEM;
+	p->own = m;
+	/* only one program may have it open, and one that has ended has it until it has no memory more */
+	p->fd = find_port(port) ? open(port, O_RDWR | O_NONBLOCK | O_CLOEXEC) : -1;
+	int err = p->fd < 0 ? -errno : map(p, m);
+
+	if (!err)
+		err = machine_say(p, &born);
+	if (err)
+		machine_close(p);
+	return err;
+}
+
+static int map_disk(const struct machine *m, struct arrival *a)
+{
+	uint64_t rings = le32toh(a->m.rings_page) * (uint64_t)FN_PAGE_B;
+	uint64_t bufs = le32toh(a->m.bufs_page) * (uint64_t)FN_PAGE_B;
+
+	if (rings > MAP_B - sizeof(struct fn_rings) || bufs > MAP_B - FN_BUFS_B)
+		return -EPROTO;
+	a->rings = (struct fn_rings *)(m->at + rings);
+	a->bufs = m->at + bufs;
+	a->wake_fd = -1;
+	return 1;
+}
+
+static int machine_take(struct pfn *p, struct arrival *ret)
+{
+	struct machine *m = p->own;
+
+	for (;;) {
+		ssize_t n = read(p->fd, fn_stream_end(&m->stream), fn_stream_want(&m->stream));
+
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		if (!n) /* there is no posternd: what it had begun to say it will not end */
+			m->stream.n_b = 0;
+		if (n <= 0)
+			return 0;
+		m->stream.n_b += (size_t)n;
+		fn_stream_align(&m->stream);
+		if (!fn_stream_take(&m->stream, &ret->m))
+			continue;
+		return le16toh(ret->m.kind) == FN_DISK ? map_disk(m, ret) : 1;
+	}
+}
+
+static void machine_unmap(struct chan *c)
+{
+}
+
+static void machine_wake(struct chan *c)
+{
+	struct fn_msg kick = { .magic = htole32(FN_MAGIC), .kind = htole16(FN_KICK),
+			       .channel = htole32(c->id) };
+
+	machine_say(c->pfn, &kick);
+}
+
+static void machine_wait(struct pfn *p, int timeout_ms)
+{
+	struct pollfd w = { .fd = p->fd, .events = POLLIN };
+
+	if (poll(&w, 1, timeout_ms) > 0 && !(w.revents & POLLIN))
+		poll(NULL, 0, timeout_ms < 0 || timeout_ms > AWAY_MS ? AWAY_MS : timeout_ms);
+}
+
+const struct transport postern_fn_machine = {
+	.found = machine_found,
+	.open = machine_open,
+	.close = machine_close,
+	.take = machine_take,
+	.say = machine_say,
+	.unmap = machine_unmap,
+	.wake = machine_wake,
+	.wait = machine_wait,
+};
