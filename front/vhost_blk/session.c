@@ -132,6 +132,9 @@ static int prepare(struct session *s, struct session_queue *q)
 		track = (uint8_t *)s->track.at + v->index * s->track.each_b;
 		v->track_size = s->track.size;
 	} else {
+		/* mapped for a size and a format that may have been told anew since */
+		if (q->own && q->own_len_b < track_region_len_b(v->packed, v->size))
+			return -EINVAL;
 		track = q->own;
 		v->track_size = q->own ? v->size : 0;
 	}

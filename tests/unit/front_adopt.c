@@ -418,6 +418,33 @@ static void bars_the_queue_that_ends_the_process_alone(void **state)
 	fake_close(g);
 }
 
+/* A stopped queue's region was made for its format; the front end may agree on another one before it
+ * takes the queue back, whose entries are twice as long. */
+static void a_stopped_queues_region_is_not_read_in_another_format(void **state)
+{
+	struct fake *g = open_kept((struct fake_conf){ .when = SCRIPT_HELD });
+	struct fake_req r;
+	uint64_t at_ns;
+
+	put_one_in_flight(g, 0, &r);
+	for (unsigned deaths = 0; deaths < 2; deaths++) {
+		g = crash(g);
+		g->medium->when = SCRIPT_HELD;
+		assert_int_equal(adopt_go_on(g->s, &at_ns, g->why, sizeof(g->why)), 0);
+		fake_settle(g);
+	}
+	g = crash(g);
+	assert_int_equal(fake_go_on(g), 0);
+	assert_int_equal(mark(g, 0), KEPT_REPLAY_BARRED);
+	assert_int_equal(fake_tell_u64(g, VHOST_USER_SET_FEATURES,
+				       g->features | FAKE_BIT(VIRTIO_F_RING_PACKED)), 0);
+	/* nothing was made of it: the queue is where it was started */
+	assert_int_equal(fake_stop(g, 0), 0);
+	assert_int_equal(mark(g, 0), KEPT_REPLAY_NONE);
+	assert_true(asks_and_answers(g));
+	fake_close(g);
+}
+
 static void a_replay_that_takes_long_makes_way(void **state)
 {
 	struct fake *g = open_kept((struct fake_conf){ .queues = 2, .when = SCRIPT_HELD });
@@ -562,6 +589,7 @@ int main(void)
 		ONE(goes_on_without_a_keeper_that_is_full),
 		BOTH(suspects_a_queue_until_all_of_its_replay_is_done),
 		BOTH(bars_the_queue_that_ends_the_process_alone),
+		ONE(a_stopped_queues_region_is_not_read_in_another_format),
 		ONE(a_replay_that_takes_long_makes_way),
 		BOTH(reports_what_only_it_tracks_when_a_queue_stops),
 		ONE(fronts_take_turns),
