@@ -225,9 +225,10 @@ static void serve_once(struct vhost_blk *f)
 		return;
 	if (w[0].revents || left)
 		handle_todo(f);
-	if (w[3].revents)
+	/* a move that failed may have ended the session */
+	if (w[3].revents && f->session)
 		handle_backend_reply(f);
-	if (w[2].revents)
+	if (w[2].revents && f->session)
 		handle_message(f);
 	/* who has hung up may have messages left to be read; its successor waits for that */
 	if (w[1].revents && !(w[2].revents & (POLLRDHUP | POLLHUP) && f->session))
