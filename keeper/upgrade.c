@@ -90,6 +90,9 @@ static void drop_candidate(struct keeper *k)
 {
 	struct worker *w = k->upgrade.candidate;
 
+	/* it still waits for the old worker to die: then who stands by takes over */
+	if (w == k->heir)
+		k->heir = NULL;
 	if (!w->has_served)
 		worker_free(w);
 	else if (w->pid)
