@@ -148,9 +148,14 @@ static int spawn(struct programs *ps, const struct keeper_request *req, const in
 	fd_close(pair[1]);
 	p->sock = pair[0];
 	p->pidfd = p->pid > 0 ? (int)syscall(SYS_pidfd_open, p->pid, 0) : -1;
-	if (p->pid < 0) {
+	if (p->pidfd < 0) {
+		err = p->pid < 0 ? p->pid : -errno;
+		if (p->pid > 0) {
+			kill(p->pid, SIGKILL);
+			waitpid(p->pid, NULL, 0);
+		}
 		fd_close(p->sock);
-		return p->pid;
+		return err;
 	}
 	p->req = *req;
 	list_add_tail(&ps->all, &p->node);
