@@ -260,22 +260,31 @@ int link_ready(struct link *l)
 	return ask_op(l, KEEPER_READY);
 }
 
+/* A kept socket that nobody has asked for. Return: whether there is one. */
+static bool find_unclaimed(struct link *l, char ret_path[KEEP_KEY_MAX])
+{
+	bool found = false;
+
+	/* fronts that have begun keep things meanwhile */
+	pthread_mutex_lock(&l->lock);
+	for (unsigned i = 0; i < l->kept.n && !found; i++) {
+		const struct kept_one *one = l->kept.one[i];
+
+		found = *one->key == '/' && one->fd >= 0;
+		if (found)
+			snprintf(ret_path, KEEP_KEY_MAX, "%s", one->key);
+	}
+	pthread_mutex_unlock(&l->lock);
+	return found;
+}
+
 unsigned link_settled(struct link *l)
 {
+	char path[KEEP_KEY_MAX];
 	unsigned dropped = 0;
 
-	for (unsigned i = 0; i < l->kept.n;) {
-		const struct kept_one *one = l->kept.one[i];
-		char path[KEEP_KEY_MAX];
-
-		if (*one->key != '/' || one->fd < 0) {
-			i++;
-			continue;
-		}
-		snprintf(path, sizeof(path), "%s", one->key);
+	for (; find_unclaimed(l, path); dropped++)
 		link_unlisten(l, path);
-		dropped++;
-	}
 	ask_op(l, KEEPER_SETTLED);
 	return dropped;
 }
