@@ -124,7 +124,10 @@ struct lane_order {
 
 static void run_lose(void *arg)
 {
-	remote_lose(((struct lane_order *)arg)->l, NULL);
+	struct remote_lane *l = ((struct lane_order *)arg)->l;
+
+	if (l->pending) /* one that has its next program already keeps it */
+		remote_lose(l, NULL);
 }
 
 static void run_disconnect(void *arg)
@@ -532,14 +535,11 @@ static void change_over(struct host *h)
 	}
 	bool joined = await_joined(h, lanes);
 
-	list_for_each(n, tmp, &h->lanes) {
-		struct remote_lane *l = list_entry(n, struct remote_lane, link);
-
-		if (!joined) /* what the old one has not ended goes to the new one again */
-			order(l, run_lose, NULL, NULL);
-	}
-	if (!joined)
-		await_joined(h, lanes);
+	if (joined) /* otherwise what the old one has not ended goes to the new one again */
+		return;
+	list_for_each(n, tmp, &h->lanes)
+		order(list_entry(n, struct remote_lane, link), run_lose, NULL, NULL);
+	await_joined(h, lanes);
 }
 
 /* The channels of before are over. Context: the lock is held; all lanes have changed. */
