@@ -461,6 +461,24 @@ static void says_what_makes_no_sense(void **state)
 	}
 }
 
+/* What was said to a posternd before is skipped, but not for ever: others need control, too. */
+static void talks_without_end(void **state)
+{
+	struct talk t;
+
+	talk_open(&t);
+	struct fn_msg m = ready(&t);
+
+	m.channel ^= 1;
+	while (send(t.sock, &m, sizeof(m), MSG_DONTWAIT) > 0)
+		;
+	assert_true(program_read(t.p));
+	assert_null(t.p->fault);
+	/* there is more */
+	assert_int_equal(recv(t.p->process.sock, &m, sizeof(m), MSG_DONTWAIT), sizeof(m));
+	talk_close(&t);
+}
+
 static void closes_its_socket(void **state)
 {
 	struct talk t;
@@ -495,6 +513,7 @@ int main(void)
 		cmocka_unit_test(wants_to_see_what_there_is_not),
 		cmocka_unit_test(has_a_name_that_is_no_text),
 		cmocka_unit_test(says_what_makes_no_sense),
+		cmocka_unit_test(talks_without_end),
 		cmocka_unit_test(closes_its_socket),
 	};
 
