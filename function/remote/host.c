@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "function/remote/host.h"
 
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,46 +13,15 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "function/remote/check.h"
+#include "function/remote/host_private.h"
 #include "function/remote/program.h"
 
-#define CHECK_NS (2 * NS_PER_S)
-#define DRAIN_NS (1 * NS_PER_S)	  /* what the old program gets to end what it has */
 #define END_NS (500 * NS_PER_MS)  /* and to end by itself; then it is killed */
 #define BACKOFF_FIRST_MS 10u
 #define BACKOFF_MAX_MS 5000u
 #define STEADY_NS (10 * NS_PER_S) /* a program this old ends of something new */
 
-struct host {
-	char name[FUNCTION_NAME_MAX + 1];
-	struct loop *loop;
-	const struct host_starter *starter;
-	uint64_t stall_ns;
-
-	struct program *now, *before; /* before: the one replaced, during probation */
-	void *spec;		      /* of what is to run */
-	void *spec_before;	      /* of what comes back if that fails; during probation */
-	bool wanted;
-	uint64_t probation_end_ns;    /* 0: none */
-	unsigned backoff_ms, restarts, rollbacks;
-	char why[HOST_WHY_MAX];
-	struct loop_watch timer; /* to start again, to give up waiting, the end of probation */
-	struct loop_watch alarm; /* a lane has something to say */
-	uint64_t pause_ns;
-
-	pthread_mutex_t lock; /* the rest; and changes of now */
-	bool serving;
-	struct list lanes;
-	struct remote_lane_stats past; /* of lanes that are gone */
-	struct handover handover;
-};
-
 static void take_words(struct host *h, struct program *p);
-
-/* A lane's poller has something for control. */
-static void tell(void *arg)
-{
-	eventfd_write(((struct host *)arg)->alarm.fd, 1);
-}
 
 static void words_ready(struct loop_watch *w, uint32_t events)
 {
@@ -115,96 +83,6 @@ static void set_timer(struct host *h, uint64_t ns)
 	timerfd_settime(h->timer.fd, 0, &at, NULL);
 }
 
-/* On the lane's poller. */
-struct lane_order {
-	struct remote_lane *l;
-	const struct channel *c;
-	struct handover *h;
-};
-
-static void run_lose(void *arg)
-{
-	struct remote_lane *l = ((struct lane_order *)arg)->l;
-
-	if (l->pending) /* one that has its next program already keeps it */
-		remote_lose(l, NULL);
-}
-
-static void run_disconnect(void *arg)
-{
-	remote_disconnect(((struct lane_order *)arg)->l);
-}
-
-static void run_gain(void *arg)
-{
-	struct lane_order *o = arg;
-
-	remote_gain(o->l, o->c);
-}
-
-static void run_hand_over(void *arg)
-{
-	struct lane_order *o = arg;
-
-	remote_hand_over(o->l, o->h, o->c);
-}
-
-static void order(struct remote_lane *l, void (*run)(void *arg), const struct channel *c,
-		  struct handover *h)
-{
-	struct lane_order o = { l, c, h };
-
-	poller_call(l->lane->poller, run, &o);
-}
-
-static const char *word_of(const struct remote_lane *l)
-{
-	return l->lane->name;
-}
-
-/* Context: the lock is held. */
-static void connect_lane(struct host *h, struct remote_lane *l)
-{
-	int err = l->channel ? -EALREADY : program_offer(h->now, l, 0, &l->channel);
-
-	if (!err && !l->channel->is_shared)
-		order(l, run_gain, l->channel, NULL);
-	if (err)
-		log_error(word_of(l), "function '%s': cannot be given the disk: %s", h->name,
-			  strerror(-err));
-}
-
-/* Context: the lock is held. */
-static void disconnect_lane(struct remote_lane *l, struct program *p)
-{
-	order(l, run_disconnect, NULL, NULL);
-	program_withdraw(p, l->channel);
-	l->channel = NULL;
-}
-
-static void connect_all(struct host *h)
-{
-	pthread_mutex_lock(&h->lock);
-	h->serving = true;
-	list_for_each(n, tmp, &h->lanes)
-		connect_lane(h, list_entry(n, struct remote_lane, link));
-	pthread_mutex_unlock(&h->lock);
-}
-
-/* The program serves no lane any more. Return: it. */
-static struct program *disconnect_all(struct host *h)
-{
-	struct program *p = h->now;
-
-	pthread_mutex_lock(&h->lock);
-	list_for_each(n, tmp, &h->lanes)
-		disconnect_lane(list_entry(n, struct remote_lane, link), NULL);
-	h->now = NULL;
-	h->serving = false;
-	pthread_mutex_unlock(&h->lock);
-	return p;
-}
-
 static void start_again(struct host *h);
 
 static void plan_start(struct host *h)
@@ -243,7 +121,7 @@ static void roll_back(struct host *h)
 	h->starter->free(failed);
 	if (p && !p->has_ended) {
 		set_now(h, p);
-		connect_all(h);
+		lanes_connect(h);
 	} else {
 		end_program(h, p, false);
 		plan_start(h);
@@ -253,7 +131,7 @@ static void roll_back(struct host *h)
 /* There is no program any more, for the reason in h->why. */
 static void program_lost(struct host *h)
 {
-	struct program *p = disconnect_all(h);
+	struct program *p = lanes_disconnect(h);
 	bool was_steady = clock_ns() - p->born_ns > STEADY_NS;
 
 	log_error(h->name, "program %d is lost: %s", p->process.pid, h->why);
@@ -278,23 +156,7 @@ static void becomes_ready(struct host *h)
 {
 	log_info(h->name, "program %d serves, version '%s'", h->now->process.pid,
 		 h->now->said.version);
-	connect_all(h);
-}
-
-/* A disk stays without a program that does not want it. */
-static void take_refusal(struct host *h, struct program *p)
-{
-	p->refused = false;
-	pthread_mutex_lock(&h->lock);
-	list_for_each(n, tmp, &h->lanes) {
-		struct remote_lane *l = list_entry(n, struct remote_lane, link);
-
-		if (!l->channel || l->channel->id != p->refused_id)
-			continue;
-		log_error(word_of(l), "function '%s' refuses the disk", h->name);
-		disconnect_lane(l, p);
-	}
-	pthread_mutex_unlock(&h->lock);
+	lanes_connect(h);
 }
 
 static void take_words(struct host *h, struct program *p)
@@ -316,7 +178,7 @@ static void take_words(struct host *h, struct program *p)
 	else if (p->is_ready && !was_ready)
 		becomes_ready(h);
 	else if (p->refused)
-		take_refusal(h, p);
+		lanes_refused(h, p);
 }
 
 static void start_again(struct host *h)
@@ -345,23 +207,6 @@ void host_retry(struct host *h)
 {
 	if (!h->now && h->wanted)
 		start_again(h);
-}
-
-void host_channel_says(struct host *h, uint32_t id, enum fn_msg_kind kind)
-{
-	pthread_mutex_lock(&h->lock);
-	list_for_each(n, tmp, &h->lanes) {
-		struct remote_lane *l = list_entry(n, struct remote_lane, link);
-		bool is_it = l->channel && l->channel->id == id;
-
-		if (is_it && kind == FN_KICK) {
-			eventfd_write(l->wake_fd, 1);
-		} else if (is_it && !l->channel->is_given) {
-			l->channel->is_given = true;
-			order(l, run_gain, l->channel, NULL);
-		}
-	}
-	pthread_mutex_unlock(&h->lock);
 }
 
 /* The one replaced is not needed any more. */
@@ -398,26 +243,12 @@ static void timer_ready(struct loop_watch *w, uint32_t events)
 static void alarm_ready(struct loop_watch *w, uint32_t events)
 {
 	struct host *h = container_of(w, struct host, alarm);
-	const char *fault = NULL, *disk = NULL;
+	char why[HOST_WHY_MAX];
 	eventfd_t times;
 
 	eventfd_read(w->fd, &times);
-	pthread_mutex_lock(&h->lock);
-	list_for_each(n, tmp, &h->lanes) {
-		struct remote_lane *l = list_entry(n, struct remote_lane, link);
-		/* acquire: pairs with the release in remote_lose() */
-		const char *said = __atomic_exchange_n(&l->fault, NULL, __ATOMIC_ACQUIRE);
-
-		if (said) {
-			fault = said;
-			disk = l->lane->name;
-		}
-	}
-	pthread_mutex_unlock(&h->lock);
-	if (!fault || !h->now)
-		return;
-	snprintf(h->why, sizeof(h->why), "disk '%s': %s", disk, fault);
-	program_lost(h);
+	if (lanes_take_fault(h, why) && h->now)
+		lose(h, why);
 }
 
 /* Starts what has been adopted, or is to be, and checks it. Return: 0, with *ret; -errno. */
@@ -476,87 +307,6 @@ void host_start_later(struct host *h, void *spec)
 	plan_start(h);
 }
 
-/* Offers all lanes to @p beside the program they have. Return: 0; -errno. */
-static int offer_all(struct host *h, struct program *p, char *why)
-{
-	int err = 0;
-
-	list_for_each(n, tmp, &h->lanes) {
-		struct remote_lane *l = list_entry(n, struct remote_lane, link);
-
-		if (!err)
-			err = program_offer(p, l, 0, &l->next_channel);
-	}
-	if (err)
-		snprintf(why, HOST_WHY_MAX, "it cannot be given the disks: %s", strerror(-err));
-	return err ? err : program_await_channels(p, clock_ns() + CHECK_NS, why);
-}
-
-static void withdraw_all(struct host *h, struct program *p)
-{
-	list_for_each(n, tmp, &h->lanes) {
-		struct remote_lane *l = list_entry(n, struct remote_lane, link);
-
-		program_withdraw(p, l->next_channel);
-		l->next_channel = NULL;
-	}
-}
-
-/* Waits until all lanes have changed over. Return: whether they have. */
-static bool await_joined(struct host *h, unsigned lanes)
-{
-	uint64_t until_ns = clock_ns() + DRAIN_NS;
-	struct pollfd told = { .fd = h->alarm.fd, .events = POLLIN };
-	eventfd_t times;
-
-	/* acquire: pairs with the release in join() */
-	while (__atomic_load_n(&h->handover.joined, __ATOMIC_ACQUIRE) < lanes) {
-		if (clock_ns() > until_ns)
-			return false;
-		poll(&told, 1, 10);
-		eventfd_read(told.fd, &times);
-	}
-	tell(h); /* of what else was said meanwhile */
-	return true;
-}
-
-/* Hands all lanes over to their next channel. Context: the lock is held. */
-static void change_over(struct host *h)
-{
-	unsigned lanes = 0;
-
-	list_for_each(n, tmp, &h->lanes)
-		lanes++;
-	h->handover = (struct handover){ .lanes = lanes };
-	list_for_each(n, tmp, &h->lanes) {
-		struct remote_lane *l = list_entry(n, struct remote_lane, link);
-
-		order(l, run_hand_over, l->next_channel, &h->handover);
-	}
-	bool joined = await_joined(h, lanes);
-
-	if (joined) /* otherwise what the old one has not ended goes to the new one again */
-		return;
-	list_for_each(n, tmp, &h->lanes)
-		order(list_entry(n, struct remote_lane, link), run_lose, NULL, NULL);
-	await_joined(h, lanes);
-}
-
-/* The channels of before are over. Context: the lock is held; all lanes have changed. */
-static void swap_channels(struct host *h, struct program *old)
-{
-	h->pause_ns = 0;
-	list_for_each(n, tmp, &h->lanes) {
-		struct remote_lane *l = list_entry(n, struct remote_lane, link);
-		uint64_t pause = clock_ticks_to_ns(clock_scale(), stat_get(&l->stats.pause_ticks));
-
-		program_withdraw(old, l->channel);
-		l->channel = l->next_channel;
-		l->next_channel = NULL;
-		h->pause_ns = max_u64(h->pause_ns, pause);
-	}
-}
-
 int host_replace(struct host *h, void *spec, uint64_t probation_ns, char *why)
 {
 	struct host_process process;
@@ -568,22 +318,14 @@ int host_replace(struct host *h, void *spec, uint64_t probation_ns, char *why)
 	if (err)
 		return err;
 	end_probation(h);
-	pthread_mutex_lock(&h->lock);
-	err = offer_all(h, p, why);
-	if (!err) {
-		change_over(h);
-		swap_channels(h, h->now);
-		h->before = h->now;
-		h->now = p;
-		h->serving = true;
-	} else {
-		withdraw_all(h, NULL);
-	}
-	pthread_mutex_unlock(&h->lock);
+	struct program *old = h->now;
+
+	err = lanes_hand_over(h, p, why);
 	if (err) {
 		end_program(h, p, false);
 		return err;
 	}
+	h->before = old;
 	if (h->before && !h->before->is_ready) {
 		end_program(h, h->before, false);
 		h->before = NULL;
@@ -650,133 +392,9 @@ void *host_spec(struct host *h)
 	return h->spec;
 }
 
-uint32_t host_takes(struct host *h)
-{
-	pthread_mutex_lock(&h->lock);
-	uint32_t down = h->serving ? le32toh(h->now->said.down) : ~0u;
-	pthread_mutex_unlock(&h->lock);
-	return down;
-}
-
-void host_add_lane(struct host *h, struct remote_lane *l)
-{
-	remote_set_stall(l, h->stall_ns);
-	l->tell = tell;
-	l->tell_arg = h;
-	pthread_mutex_lock(&h->lock);
-	list_add_tail(&h->lanes, &l->link);
-	if (h->serving)
-		connect_lane(h, l);
-	pthread_mutex_unlock(&h->lock);
-}
-
-void host_del_lane(struct host *h, struct remote_lane *l)
-{
-	pthread_mutex_lock(&h->lock);
-	disconnect_lane(l, h->now);
-	list_del(&l->link);
-	pthread_mutex_unlock(&h->lock);
-}
-
-static void run_measure(void *arg)
-{
-	remote_measure(((struct lane_order *)arg)->l);
-}
-
-static void measure(struct remote_lane *l)
-{
-	struct host *h = l->remote->host;
-
-	order(l, run_measure, NULL, NULL);
-	if (l->channel && h->now)
-		program_resize(h->now, l, l->channel);
-}
-
-void remote_resized(struct function *f)
-{
-	struct remote *remote = container_of(f, struct remote, function);
-
-	if (remote->host)
-		host_each_lane(remote->host, remote, measure);
-}
-
-static void add_stats(struct remote_lane_stats *to, const struct remote_lane_stats *s)
-{
-	to->requests += stat_get(&s->requests);
-	to->dropped += stat_get(&s->dropped);
-	to->own_io += stat_get(&s->own_io);
-	to->replayed += stat_get(&s->replayed);
-	to->bypassed += stat_get(&s->bypassed);
-	to->failed += stat_get(&s->failed);
-	hist_merge(&to->wait, &s->wait);
-}
-
-void host_forget_lane(struct host *h, struct remote_lane *l)
-{
-	pthread_mutex_lock(&h->lock);
-	add_stats(&h->past, &l->stats);
-	add_stats(&l->remote->past, &l->stats);
-	pthread_mutex_unlock(&h->lock);
-}
-
-void host_each_lane(struct host *h, const struct remote *f, void (*fn)(struct remote_lane *l))
-{
-	pthread_mutex_lock(&h->lock);
-	list_for_each(n, tmp, &h->lanes) {
-		struct remote_lane *l = list_entry(n, struct remote_lane, link);
-
-		if (l->remote == f)
-			fn(l);
-	}
-	pthread_mutex_unlock(&h->lock);
-}
-
-/* Of all lanes, or those of @f. */
-static unsigned sum_up(struct host *h, const struct remote *f, struct remote_lane_stats *ret)
-{
-	unsigned n = 0;
-
-	pthread_mutex_lock(&h->lock);
-	*ret = f ? f->past : h->past;
-	list_for_each(it, tmp, &h->lanes) {
-		struct remote_lane *l = list_entry(it, struct remote_lane, link);
-
-		if (f && l->remote != f)
-			continue;
-		add_stats(ret, &l->stats);
-		n++;
-	}
-	pthread_mutex_unlock(&h->lock);
-	return n;
-}
-
-static void tell_stats(const struct remote_lane_stats *s, struct remote_stats *ret)
-{
-	*ret = (struct remote_stats){
-		.requests = s->requests,
-		.dropped = s->dropped,
-		.own_io = s->own_io,
-		.replayed = s->replayed,
-		.bypassed = s->bypassed,
-		.failed = s->failed,
-		.wait_p50_ns = clock_ticks_to_ns(clock_scale(), hist_quantile(&s->wait, 50, 100)),
-		.wait_p99_ns = clock_ticks_to_ns(clock_scale(), hist_quantile(&s->wait, 99, 100)),
-	};
-}
-
-void remote_stats(const struct function *f, struct remote_stats *ret_stats)
-{
-	const struct remote *remote = container_of(f, const struct remote, function);
-	struct remote_lane_stats s;
-
-	sum_up(remote->host, remote, &s);
-	tell_stats(&s, ret_stats);
-}
-
 void host_info(struct host *h, struct host_info *ret)
 {
 	const struct program *p = h->now;
-	struct remote_lane_stats s;
 
 	*ret = (struct host_info){ .state = h->serving ? HOST_UP : p ? HOST_STARTING : HOST_DOWN,
 				   .why = *h->why ? h->why : NULL,
@@ -795,6 +413,5 @@ void host_info(struct host *h, struct host_info *ret)
 		ret->with_data = le32toh(p->said.with_data);
 		ret->own_io = le32toh(p->said.flags) & FN_M_OWN_IO;
 	}
-	ret->lanes = sum_up(h, NULL, &s);
-	tell_stats(&s, &ret->stats);
+	ret->lanes = lanes_stats(h, &ret->stats);
 }

@@ -170,7 +170,7 @@ int remote_lane_open(struct function *f, struct lane *lane, void **ret_state);
 void remote_lane_stop(void *state);
 void remote_lane_close(void *state);
 uint64_t remote_timer(void *state, uint64_t now_ns);
-void remote_resized(struct function *f); /* host.c */
+void remote_resized(struct function *f); /* lanes.c */
 /* A program that answers nothing for so long is lost; 0: never. Before the lane has one. */
 void remote_set_stall(struct remote_lane *l, uint64_t stall_ns);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A program that runs, and its channels. For host.c and program.c. Control thread, except where
- * said; what it says is judged, it is hostile. */
+/* A program that runs, and its channels. For host.c, lanes.c and program.c. Control thread, except
+ * where said; what it says is judged, it is hostile. */
 #pragma once
 
 #include "function/remote/host.h"

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A host, for its two files: host.c is the life of its program, lanes.c what becomes of the
+ * lanes meanwhile. Control thread.
+ */
+#pragma once
+
+#include "function/remote/host.h"
+#include "function/remote/private.h"
+
+struct program;
+
+#define CHECK_NS (2 * NS_PER_S) /* what a program gets to answer for what it is given */
+
+struct host {
+	char name[FUNCTION_NAME_MAX + 1];
+	struct loop *loop;
+	const struct host_starter *starter;
+	uint64_t stall_ns;
+
+	struct program *now, *before; /* before: the one replaced, during probation */
+	void *spec;		      /* of what is to run */
+	void *spec_before;	      /* of what comes back if that fails; during probation */
+	bool wanted;
+	uint64_t probation_end_ns;    /* 0: none */
+	unsigned backoff_ms, restarts, rollbacks;
+	char why[HOST_WHY_MAX];
+	struct loop_watch timer; /* to start again, to give up waiting, the end of probation */
+	struct loop_watch alarm; /* a lane has something to say */
+	uint64_t pause_ns;
+
+	/* lanes.c */
+	pthread_mutex_t lock; /* the rest; and changes of now */
+	bool serving;
+	struct list lanes;
+	struct remote_lane_stats past; /* of lanes that are gone */
+	struct handover handover;
+};
+
+/* All lanes get the program that there is, which is ready. */
+void lanes_connect(struct host *h);
+/* The program serves no lane any more, and is not the host's. Return: it. */
+struct program *lanes_disconnect(struct host *h);
+/* @p has refused a disk, which stays without it. */
+void lanes_refused(struct host *h, struct program *p);
+/* What a lane has found wrong with the program, since the last call. Return: whether there is
+ * something, with @why, of HOST_WHY_MAX bytes. */
+bool lanes_take_fault(struct host *h, char *why);
+/* @p takes all lanes over from the program there is, if any, which is the host's no more. Return: 0;
+ * -errno with @why: nothing has changed. */
+int lanes_hand_over(struct host *h, struct program *p, char *why);
+/* Return: how many there are; @ret_stats: of them, and those that were. */
+unsigned lanes_stats(struct host *h, struct remote_stats *ret_stats);
