@@ -188,16 +188,21 @@ static json_t *num(uint64_t v)
 	return json_integer((json_int_t)v);
 }
 
+static void add_word(char *text, size_t size_b, const char *word)
+{
+	size_t len_b = strlen(text);
+
+	snprintf(text + len_b, size_b - len_b, " %s", word);
+}
+
 static json_t *set_of(uint32_t bits)
 {
-	static const char *const name[] = { "read", "write", "flush", "discard", "zeroes" };
 	char text[48] = "";
 
-	for (unsigned i = 0; i < FN_OPS; i++)
+	for (unsigned i = 0; i < REQ_OPS; i++)
 		if (bits & 1u << i)
-			snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s",
-				 *text ? " " : "", name[i]);
-	return json_string(text);
+			add_word(text, sizeof(text), req_op_name((enum req_op)i));
+	return json_string(text + (*text == ' '));
 }
 
 static json_t *jail_of(uint32_t bits)
@@ -207,10 +212,8 @@ static json_t *jail_of(uint32_t bits)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(name); i++)
 		if (!(bits & 1u << i))
-			snprintf(off + strlen(off), sizeof(off) - strlen(off), " %s", name[i]);
-	if (!*off)
-		return json_string("on");
-	return json_sprintf("off for:%s", off);
+			add_word(off, sizeof(off), name[i]);
+	return *off ? json_sprintf("off for:%s", off) : json_string("on");
 }
 
 static const char *state_of(const struct host_info *i)
