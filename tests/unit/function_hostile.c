@@ -98,9 +98,7 @@ static void passes_on_what_it_serves(void **state)
 	struct rig g;
 	struct bed_req q;
 
-	rig_open(&g, FN_SERVE, REMOTE_ERROR);
-	g.c.down = RW;
-	rig_gain(&g);
+	rig_start_server(&g, REMOTE_ERROR);
 	rig_ask(&g, &q, REQ_READ, 0, 4096, buf);
 	rig_answer(&g, rig_take(&g).slot, FN_PASS, FN_OK);
 	rig_turn(&g);
@@ -114,10 +112,7 @@ static void says_that_it_has_taken_what_never_was(void **state)
 	struct rig g;
 	struct bed_req q;
 
-	rig_open(&g, FN_OBSERVE, REMOTE_PAUSE);
-	g.c.down = 1u << FN_WRITE;
-	g.c.up = g.c.with_data = 0;
-	rig_gain(&g);
+	rig_start_observer(&g);
 	for (unsigned i = 0; i <= FN_ENTRIES; i++) {
 		g.c.rings->program.taken = htole32(FN_ENTRIES + 1);
 		rig_ask(&g, &q, REQ_WRITE, 0, 512, buf);
@@ -166,8 +161,7 @@ static void asks_for_io_that_it_did_not_announce(void **state)
 	struct fn_entry e = { .len_b = htole32(512) };
 	struct rig g;
 
-	rig_open(&g, FN_TRANSFORM, REMOTE_BYPASS);
-	rig_gain(&g);
+	rig_start(&g, FN_TRANSFORM, REMOTE_BYPASS);
 	struct bed_req q;
 
 	rig_ask(&g, &q, REQ_WRITE, 0, 4096, buf);

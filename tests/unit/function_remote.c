@@ -16,8 +16,7 @@ static void changes_a_write_before_the_medium(void **state)
 	struct rig g;
 	struct bed_req q;
 
-	rig_open(&g, FN_TRANSFORM, REMOTE_PAUSE);
-	rig_gain(&g);
+	rig_start(&g, FN_TRANSFORM, REMOTE_PAUSE);
 	fill(buf, 4096, 1);
 	rig_ask(&g, &q, REQ_WRITE, 8192, 4096, buf);
 	struct fn_word w = rig_take(&g);
@@ -43,8 +42,7 @@ static void changes_a_read_before_the_guest(void **state)
 	struct rig g;
 	struct bed_req q;
 
-	rig_open(&g, FN_TRANSFORM, REMOTE_PAUSE);
-	rig_gain(&g);
+	rig_start(&g, FN_TRANSFORM, REMOTE_PAUSE);
 	memset(g.s->store, 0x11, 4096);
 	rig_ask(&g, &q, REQ_READ, 0, 4096, buf);
 	struct fn_word w = rig_take(&g);
@@ -68,8 +66,7 @@ static void lets_pass_unseen_what_it_did_not_ask_for(void **state)
 	struct bed_req q;
 	struct fn_word w;
 
-	rig_open(&g, FN_TRANSFORM, REMOTE_PAUSE);
-	rig_gain(&g);
+	rig_start(&g, FN_TRANSFORM, REMOTE_PAUSE);
 	rig_ask(&g, &q, REQ_FLUSH, 0, 0, NULL);
 	rig_turn(&g);
 	assert_int_equal(q.status, REQ_OK);
@@ -82,8 +79,7 @@ static void ends_a_request_with_the_status_given(void **state)
 	struct rig g;
 	struct bed_req q;
 
-	rig_open(&g, FN_TRANSFORM, REMOTE_PAUSE);
-	rig_gain(&g);
+	rig_start(&g, FN_TRANSFORM, REMOTE_PAUSE);
 	rig_ask(&g, &q, REQ_WRITE, 0, 4096, buf);
 	rig_answer(&g, rig_take(&g).slot, FN_DONE, FN_NOSPC);
 	rig_turn(&g);
@@ -103,8 +99,7 @@ static void takes_a_long_request_in_pieces(void **state)
 	struct bed_req q;
 	const size_t len_b = FN_BUF_B + 4096;
 
-	rig_open(&g, FN_TRANSFORM, REMOTE_PAUSE);
-	rig_gain(&g);
+	rig_start(&g, FN_TRANSFORM, REMOTE_PAUSE);
 	fill(buf, len_b, 3);
 	rig_ask(&g, &q, REQ_WRITE, 4096, len_b, buf);
 	for (unsigned i = 0; i < 2; i++) {
@@ -135,8 +130,7 @@ static void waits_for_a_slot_in_order(void **state)
 	struct rig g;
 	struct fn_word w;
 
-	rig_open(&g, FN_TRANSFORM, REMOTE_PAUSE);
-	rig_gain(&g);
+	rig_start(&g, FN_TRANSFORM, REMOTE_PAUSE);
 	for (unsigned i = 0; i < FN_SLOTS + 2; i++)
 		rig_ask(&g, &q[i], REQ_WRITE, i * 512ull, 512, buf);
 	for (unsigned i = 0; i < FN_SLOTS; i++)
@@ -165,8 +159,7 @@ static void gives_a_new_program_what_the_old_one_had(void **state)
 	struct bed_req q[4];
 	struct fn_word w;
 
-	rig_open(&g, FN_TRANSFORM, REMOTE_PAUSE);
-	rig_gain(&g);
+	rig_start(&g, FN_TRANSFORM, REMOTE_PAUSE);
 	memset(g.s->store, 0x33, 4096);
 	for (unsigned i = 0; i < 3; i++) {
 		fill(buf + i * 4096, 4096, 10 * i);
@@ -182,9 +175,7 @@ static void gives_a_new_program_what_the_old_one_had(void **state)
 	remote_lose(g.l, NULL);
 	rig_turn(&g);
 	assert_int_equal(g.b.done, 1);
-	memset(g.c.rings, 0, sizeof(*g.c.rings));
-	g.to_n = g.from_n = 0;
-	rig_gain(&g);
+	rig_gain_anew(&g);
 	rig_turn(&g);
 	uint64_t expect[] = { 8192, 12288, 0 };
 
@@ -214,8 +205,7 @@ static void bypasses_a_lost_program(void **state)
 	struct rig g;
 	struct bed_req q[3];
 
-	rig_open(&g, FN_TRANSFORM, REMOTE_BYPASS);
-	rig_gain(&g);
+	rig_start(&g, FN_TRANSFORM, REMOTE_BYPASS);
 	memset(g.s->store, 0x44, 4096);
 	fill(buf, 4096, 9);
 	rig_ask(&g, &q[0], REQ_WRITE, 4096, 4096, buf);
@@ -239,8 +229,7 @@ static void fails_without_a_program_if_told_to(void **state)
 	struct rig g;
 	struct bed_req q[4];
 
-	rig_open(&g, FN_TRANSFORM, REMOTE_ERROR);
-	rig_gain(&g);
+	rig_start(&g, FN_TRANSFORM, REMOTE_ERROR);
 	rig_ask(&g, &q[0], REQ_WRITE, 4096, 4096, buf);
 	rig_ask(&g, &q[1], REQ_READ, 0, 4096, other);
 	remote_lose(g.l, NULL);
@@ -287,8 +276,7 @@ static void shows_copies_to_an_observer(void **state)
 	struct bed_req q;
 	struct fn_word w;
 
-	rig_open(&g, FN_OBSERVE, REMOTE_PAUSE);
-	rig_gain(&g);
+	rig_start(&g, FN_OBSERVE, REMOTE_PAUSE);
 	fill(buf, 4096, 5);
 	rig_ask(&g, &q, REQ_WRITE, 0, 4096, buf);
 	rig_turn(&g);
@@ -308,10 +296,7 @@ static void drops_what_an_observer_has_no_room_for(void **state)
 	struct rig g;
 	struct bed_req q;
 
-	rig_open(&g, FN_OBSERVE, REMOTE_PAUSE);
-	g.c.down = 1u << FN_WRITE;
-	g.c.up = g.c.with_data = 0;
-	rig_gain(&g);
+	rig_start_observer(&g);
 	for (unsigned i = 0; i < FN_ENTRIES + 5; i++) {
 		rig_ask(&g, &q, REQ_WRITE, 0, 512, buf);
 		rig_turn(&g);
@@ -331,9 +316,7 @@ static void serves_without_a_medium(void **state)
 	struct rig g;
 	struct bed_req q;
 
-	rig_open(&g, FN_SERVE, REMOTE_PAUSE);
-	g.c.down = RW;
-	rig_gain(&g);
+	rig_start_server(&g, REMOTE_PAUSE);
 	rig_ask(&g, &q, REQ_READ, 0, 4096, buf);
 	struct fn_word w = rig_take(&g);
 
@@ -383,24 +366,29 @@ static void makes_requests_of_its_own(void **state)
 	rig_close(&g);
 }
 
+/* A program with a read of its own that the medium keeps. */
+static void start_with_own_io(struct rig *g)
+{
+	struct fn_entry e = { .len_b = htole32(512) };
+
+	rig_open(g, FN_TRANSFORM, REMOTE_PAUSE);
+	g->c.own_io = true;
+	g->s->when = SCRIPT_HELD;
+	rig_gain(g);
+	rig_put(g, own(FN_READ, FN_SLOTS), &e);
+	rig_turn(g);
+	assert_int_equal(script_waiting(g->s), 1);
+}
+
 /* What the program that died had asked for is waited for, and told to nobody. */
 static void waits_for_own_io_of_the_program_before(void **state)
 {
 	struct rig g;
-	struct fn_entry e = { .len_b = htole32(512) };
 	struct fn_word w;
 
-	rig_open(&g, FN_TRANSFORM, REMOTE_PAUSE);
-	g.c.own_io = true;
-	g.s->when = SCRIPT_HELD;
-	rig_gain(&g);
-	rig_put(&g, own(FN_READ, FN_SLOTS), &e);
-	rig_turn(&g);
-	assert_int_equal(script_waiting(g.s), 1);
+	start_with_own_io(&g);
 	remote_lose(g.l, NULL);
-	memset(g.c.rings, 0, sizeof(*g.c.rings));
-	g.to_n = g.from_n = 0;
-	rig_gain(&g);
+	rig_gain_anew(&g);
 	rig_turn(&g);
 	assert_null(g.l->ring.shared);
 	script_release_all(g.s, REQ_OK);
@@ -414,14 +402,8 @@ static void waits_for_own_io_of_the_program_before(void **state)
 static void forgets_a_program_that_never_came(void **state)
 {
 	struct rig g;
-	struct fn_entry e = { .len_b = htole32(512) };
 
-	rig_open(&g, FN_TRANSFORM, REMOTE_PAUSE);
-	g.c.own_io = true;
-	g.s->when = SCRIPT_HELD;
-	rig_gain(&g);
-	rig_put(&g, own(FN_READ, FN_SLOTS), &e);
-	rig_turn(&g);
+	start_with_own_io(&g);
 	remote_lose(g.l, NULL);
 	rig_gain(&g);
 	remote_disconnect(g.l);
@@ -441,15 +423,13 @@ static void hands_over_between_two_requests(void **state)
 	struct fn_rings *old;
 	struct handover h = { .lanes = 1 };
 
-	rig_open(&g, FN_TRANSFORM, REMOTE_PAUSE);
-	rig_gain(&g);
+	rig_start(&g, FN_TRANSFORM, REMOTE_PAUSE);
 	rig_ask(&g, &q[0], REQ_WRITE, 0, 4096, buf);
 	unsigned slot = rig_take(&g).slot;
 
 	next = g.c;
 	old = g.c.rings;
-	next.rings = mmap(NULL, sizeof(*old), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-			  -1, 0);
+	next.rings = rig_rings();
 	remote_hand_over(g.l, &h, &next);
 	rig_ask(&g, &q[1], REQ_WRITE, 4096, 4096, buf);
 	rig_turn(&g);

@@ -30,12 +30,13 @@ static inline void rig_tell(void *arg)
 	((struct rig *)arg)->told++;
 }
 
-static inline void rig_rings(struct rig *g)
+static inline struct fn_rings *rig_rings(void)
 {
-	g->c.rings = mmap(NULL, sizeof(*g->c.rings), PROT_READ | PROT_WRITE,
-			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	assert_true(g->c.rings != MAP_FAILED);
-	g->to_n = g->from_n = 0;
+	struct fn_rings *rings = mmap(NULL, sizeof(*rings), PROT_READ | PROT_WRITE,
+				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	assert_true(rings != MAP_FAILED);
+	return rings;
 }
 
 /* Transforms: sees writes down, reads up, with data. */
@@ -52,8 +53,7 @@ static inline void rig_open(struct rig *g, enum fn_mode mode, enum remote_fail o
 	g->l->tell = rig_tell;
 	g->l->tell_arg = g;
 	g->c = (struct channel){ .kick_fd = -1, .down = 1u << FN_WRITE, .up = 1u << FN_READ,
-				 .with_data = RW };
-	rig_rings(g);
+				 .with_data = RW, .rings = rig_rings() };
 }
 
 /* Gives the lane the program that g->c describes. */
@@ -61,6 +61,37 @@ static inline void rig_gain(struct rig *g)
 {
 	remote_gain(g->l, &g->c);
 	poller_turn(g->b.poller);
+}
+
+static inline void rig_start(struct rig *g, enum fn_mode mode, enum remote_fail on_fail)
+{
+	rig_open(g, mode, on_fail);
+	rig_gain(g);
+}
+
+/* It answers reads and writes. */
+static inline void rig_start_server(struct rig *g, enum remote_fail on_fail)
+{
+	rig_open(g, FN_SERVE, on_fail);
+	g->c.down = RW;
+	rig_gain(g);
+}
+
+/* It sees that there are writes, and not what they write. */
+static inline void rig_start_observer(struct rig *g)
+{
+	rig_open(g, FN_OBSERVE, REMOTE_PAUSE);
+	g->c.down = 1u << FN_WRITE;
+	g->c.up = g->c.with_data = 0;
+	rig_gain(g);
+}
+
+/* A program of the same kind that has seen nothing yet, after remote_lose(). */
+static inline void rig_gain_anew(struct rig *g)
+{
+	memset(g->c.rings, 0, sizeof(*g->c.rings));
+	g->to_n = g->from_n = 0;
+	rig_gain(g);
 }
 
 static inline void rig_close(struct rig *g)
