@@ -70,19 +70,12 @@ static void side(struct play *p, struct food *f)
 	food_eat(f, &p->g.c.rings->program, 8);
 }
 
-static void fresh(struct play *p)
-{
-	memset(p->g.c.rings, 0, sizeof(*p->g.c.rings));
-	p->g.to_n = p->g.from_n = 0;
-}
-
 static void hand_over(struct play *p)
 {
 	if (p->has_next || p->g.l->pending)
 		return;
 	p->next = p->g.c;
-	p->next.rings = mmap(NULL, sizeof(*p->next.rings), PROT_READ | PROT_WRITE,
-			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	p->next.rings = rig_rings();
 	p->h = (struct handover){ .lanes = 1 };
 	p->has_next = true;
 	remote_hand_over(p->g.l, &p->h, &p->next);
@@ -126,7 +119,7 @@ static void act(struct play *p, struct food *f)
 	case ACT_GAIN:
 		if (p->g.l->ring.shared || p->g.l->pending)
 			break;
-		fresh(p);
+		rig_empty_rings(&p->g);
 		remote_gain(p->g.l, &p->g.c);
 		break;
 	case ACT_RELEASE:

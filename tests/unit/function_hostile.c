@@ -2,12 +2,9 @@
 /* Programs that misbehave: each thing that they can write into shared memory or say on their socket.
  * A fault costs them the lane, and nobody else anything. */
 #include "remote_bed.h"
-
-#include <sys/socket.h>
-#include <unistd.h>
+#include "remote_talk.h"
 
 #include "base/fd.h"
-#include "function/remote/program.h"
 
 static uint8_t buf[64 * 1024];
 
@@ -306,61 +303,31 @@ static void says_that_it_sleeps_all_the_time(void **state)
 	close(pair[1]);
 }
 
-/* A program at the other end of a socket, which the test speaks for. */
-struct talk {
-	struct program *p;
-	int sock;
-	struct fn_msg hello;
-};
-
-static void talk_open(struct talk *t)
-{
-	int pair[2];
-	struct host_process process = { .pid = 1, .pidfd = -1 };
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	process.sock = pair[0];
-	t->sock = pair[1];
-	t->p = program_new(&process, NULL);
-	assert_int_equal(recv(t->sock, &t->hello, sizeof(t->hello), 0), sizeof(t->hello));
-}
-
-static void talk_close(struct talk *t)
-{
-	program_free(t->p);
-	close(t->sock);
-}
-
 static struct fn_msg ready(const struct talk *t)
 {
-	return (struct fn_msg){ .magic = htole32(FN_MAGIC), .kind = htole16(FN_READY),
-				.abi = htole16(FN_ABI_NEWEST), .channel = t->hello.channel,
-				.down = htole32(3), .name = "test", .version = "1" };
-}
+	struct fn_msg m = talk_msg(t, FN_READY);
 
-static void say(struct talk *t, const struct fn_msg *m, size_t len_b)
-{
-	assert_int_equal(send(t->sock, m, len_b, 0), len_b);
-	program_read(t->p);
+	m.down = htole32(3);
+	return m;
 }
 
 static void is_ready_when_it_says_so(void **state)
 {
 	struct talk t;
 
-	talk_open(&t);
-	assert_int_equal(le16toh(t.hello.kind), FN_HELLO);
-	assert_int_equal(le16toh(t.hello.abi), FN_ABI_NEWEST);
-	assert_int_equal(le16toh(t.hello.abi_oldest), FN_ABI_OLDEST);
+	talk_open(&t, false);
+	assert_int_equal(le16toh(t.heard.kind), FN_HELLO);
+	assert_int_equal(le16toh(t.heard.abi), FN_ABI_NEWEST);
+	assert_int_equal(le16toh(t.heard.abi_oldest), FN_ABI_OLDEST);
 	struct fn_msg m = ready(&t);
 
 	/* what was said to somebody before us is not for us */
 	m.channel = htole32(le32toh(m.channel) + 1);
 	m.down = htole32(0);
-	say(&t, &m, sizeof(m));
+	talk_say(&t, &m, sizeof(m));
 	assert_false(t.p->is_ready);
 	m = ready(&t);
-	say(&t, &m, sizeof(m));
+	talk_say(&t, &m, sizeof(m));
 	assert_true(t.p->is_ready);
 	assert_null(t.p->fault);
 	assert_int_equal(le32toh(t.p->said.down), 3);
@@ -374,11 +341,11 @@ static void speaks_a_version_that_there_is_not(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(versions); i++) {
 		struct talk t;
 
-		talk_open(&t);
+		talk_open(&t, false);
 		struct fn_msg m = ready(&t);
 
 		m.abi = htole16(versions[i]);
-		say(&t, &m, sizeof(m));
+		talk_say(&t, &m, sizeof(m));
 		assert_string_equal(t.p->fault, "it speaks another version of the interface");
 		talk_close(&t);
 	}
@@ -389,12 +356,12 @@ static void wants_to_see_what_there_is_not(void **state)
 	for (unsigned i = 0; i < 4; i++) {
 		struct talk t;
 
-		talk_open(&t);
+		talk_open(&t, false);
 		struct fn_msg m = ready(&t);
 		le32 *field[] = { &m.down, &m.up, &m.with_data, &m.flags };
 
 		*field[i] = htole32(1u << 5);
-		say(&t, &m, sizeof(m));
+		talk_say(&t, &m, sizeof(m));
 		assert_string_equal(t.p->fault, "it asks for what this version does not have");
 		talk_close(&t);
 	}
@@ -405,7 +372,7 @@ static void has_a_name_that_is_no_text(void **state)
 	for (unsigned i = 0; i < 4; i++) {
 		struct talk t;
 
-		talk_open(&t);
+		talk_open(&t, false);
 		struct fn_msg m = ready(&t);
 
 		if (i == 0)
@@ -416,7 +383,7 @@ static void has_a_name_that_is_no_text(void **state)
 			m.name[0] = '\n';
 		if (i == 3)
 			m.version[0] = (char)0x80;
-		say(&t, &m, sizeof(m));
+		talk_say(&t, &m, sizeof(m));
 		assert_string_equal(t.p->fault, "its name or version is no text");
 		talk_close(&t);
 	}
@@ -437,10 +404,10 @@ static void says_what_makes_no_sense(void **state)
 			char more;
 		} long_one;
 
-		talk_open(&t);
+		talk_open(&t, false);
 		struct fn_msg m = ready(&t);
 
-		say(&t, &m, sizeof(m));
+		talk_say(&t, &m, sizeof(m));
 		memcpy(&long_one.m, &m, sizeof(m));
 		if (i == 2)
 			m.magic = 0;
@@ -448,7 +415,7 @@ static void says_what_makes_no_sense(void **state)
 			m.kind = htole16(FN_STOP + 1);
 		if (i == 5)
 			m.kind = htole16(FN_DISK_READY);
-		say(&t, i == 1 ? &long_one.m : &m,
+		talk_say(&t, i == 1 ? &long_one.m : &m,
 		    i == 0 ? sizeof(m) - 1 : sizeof(m) + (i == 1));
 		assert_string_equal(t.p->fault, fault[i]);
 		talk_close(&t);
@@ -460,7 +427,7 @@ static void talks_without_end(void **state)
 {
 	struct talk t;
 
-	talk_open(&t);
+	talk_open(&t, false);
 	struct fn_msg m = ready(&t);
 
 	m.channel ^= 1;
@@ -478,7 +445,7 @@ static void closes_its_socket(void **state)
 	struct talk t;
 	char why[HOST_WHY_MAX];
 
-	talk_open(&t);
+	talk_open(&t, false);
 	shutdown(t.sock, SHUT_RDWR);
 	assert_int_equal(program_await_ready(t.p, clock_ns() + 10 * NS_PER_S, why), -ECHILD);
 	assert_true(t.p->has_ended);

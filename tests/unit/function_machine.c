@@ -2,75 +2,25 @@
 /* A program in a machine of its own: what its stream may bring, the memory that is shared with it, and
  * the door through which it comes. */
 #include "remote_bed.h"
+#include "remote_talk.h"
 
 #include <fcntl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "function/remote/machine.h"
-#include "function/remote/program.h"
-#include "function/remote/region.h"
-
-/* The program in the machine, which the test speaks for, and what posternd has said to it. */
-struct talk {
-	struct region region;
-	struct program *p;
-	int sock;
-	struct fn_msg hello;
-};
-
-static void hear(struct talk *t, enum fn_msg_kind kind)
-{
-	assert_int_equal(recv(t->sock, &t->hello, sizeof(t->hello), MSG_DONTWAIT), sizeof(t->hello));
-	assert_int_equal(le16toh(t->hello.kind), kind);
-}
-
-static void talk_open(struct talk *t)
-{
-	int pair[2];
-
-	assert_int_equal(region_open(&t->region, -1), 0);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	struct host_process process = { .pid = 1, .sock = pair[0], .pidfd = -1,
-					.region = &t->region };
-
-	t->sock = pair[1];
-	t->p = program_new(&process, NULL);
-	hear(t, FN_HELLO);
-}
-
-static void talk_close(struct talk *t)
-{
-	program_free(t->p);
-	close(t->sock);
-	region_close(&t->region);
-}
-
-static struct fn_msg msg(const struct talk *t, enum fn_msg_kind kind)
-{
-	return (struct fn_msg){ .magic = htole32(FN_MAGIC), .kind = htole16((uint16_t)kind),
-				.abi = htole16(FN_ABI_NEWEST), .channel = t->hello.channel,
-				.size_b = htole64(t->region.id), .name = "test", .version = "1" };
-}
-
-static void say(struct talk *t, const void *what, size_t len_b)
-{
-	assert_int_equal(send(t->sock, what, len_b, 0), len_b);
-	program_read(t->p);
-}
 
 static void is_understood_in_whatever_pieces_it_comes(void **state)
 {
 	for (size_t piece_b = 1; piece_b < sizeof(struct fn_msg); piece_b += 7) {
 		struct talk t;
 
-		talk_open(&t);
-		struct fn_msg m[] = { msg(&t, FN_KICK), msg(&t, FN_READY) };
+		talk_open(&t, true);
+		struct fn_msg m[] = { talk_msg(&t, FN_KICK), talk_msg(&t, FN_READY) };
 
 		for (size_t at = 0; at < sizeof(m); at += piece_b) {
 			assert_false(t.p->is_ready);
-			say(&t, (uint8_t *)m + at, min_u64(piece_b, sizeof(m) - at));
+			talk_say(&t, (uint8_t *)m + at, min_u64(piece_b, sizeof(m) - at));
 		}
 		assert_true(t.p->is_ready);
 		assert_null(t.p->fault);
@@ -82,17 +32,17 @@ static void may_have_been_cut_off_before_it_is_ready(void **state)
 {
 	struct talk t;
 
-	talk_open(&t);
-	struct fn_msg m = msg(&t, FN_READY);
+	talk_open(&t, true);
+	struct fn_msg m = talk_msg(&t, FN_READY);
 
 	/* the end of a message whose beginning a worker before us has read, with a bit of the magic */
-	say(&t, "xyzFoNsx", 8);
-	say(&t, (uint8_t *)&m + 8, sizeof(m) - 8);
-	say(&t, &m, sizeof(m));
+	talk_say(&t, "xyzFoNsx", 8);
+	talk_say(&t, (uint8_t *)&m + 8, sizeof(m) - 8);
+	talk_say(&t, &m, sizeof(m));
 	assert_true(t.p->is_ready);
 	assert_null(t.p->fault);
-	say(&t, "x", 1);
-	say(&t, &m, sizeof(m));
+	talk_say(&t, "x", 1);
+	talk_say(&t, &m, sizeof(m));
 	assert_string_equal(t.p->fault, "its message makes no sense");
 	talk_close(&t);
 }
@@ -101,20 +51,20 @@ static void is_greeted_again_when_it_is_born(void **state)
 {
 	struct talk t;
 
-	talk_open(&t);
-	uint32_t first = le32toh(t.hello.channel);
-	struct fn_msg early = msg(&t, FN_READY), born = msg(&t, FN_BORN);
+	talk_open(&t, true);
+	uint32_t first = le32toh(t.heard.channel);
+	struct fn_msg early = talk_msg(&t, FN_READY), born = talk_msg(&t, FN_BORN);
 
-	say(&t, &born, sizeof(born));
-	hear(&t, FN_HELLO);
-	assert_int_not_equal(le32toh(t.hello.channel), first);
-	say(&t, &early, sizeof(early)); /* of the one that is no more */
+	talk_say(&t, &born, sizeof(born));
+	talk_hear(&t, FN_HELLO);
+	assert_int_not_equal(le32toh(t.heard.channel), first);
+	talk_say(&t, &early, sizeof(early)); /* of the one that is no more */
 	assert_false(t.p->is_ready);
-	struct fn_msg m = msg(&t, FN_READY);
+	struct fn_msg m = talk_msg(&t, FN_READY);
 
-	say(&t, &m, sizeof(m));
+	talk_say(&t, &m, sizeof(m));
 	assert_true(t.p->is_ready);
-	say(&t, &born, sizeof(born));
+	talk_say(&t, &born, sizeof(born));
 	assert_string_equal(t.p->fault, "it has been started anew");
 	talk_close(&t);
 }
@@ -123,11 +73,11 @@ static void has_to_see_the_memory_that_we_see(void **state)
 {
 	struct talk t;
 
-	talk_open(&t);
-	struct fn_msg m = msg(&t, FN_READY);
+	talk_open(&t, true);
+	struct fn_msg m = talk_msg(&t, FN_READY);
 
 	m.size_b = htole64(t.region.id + 1);
-	say(&t, &m, sizeof(m));
+	talk_say(&t, &m, sizeof(m));
 	assert_non_null(strstr(t.p->fault, "memory of an earlier posternd"));
 	assert_false(t.p->is_ready);
 	talk_close(&t);
@@ -138,10 +88,10 @@ static void cannot_hold_us_up_by_talking(void **state)
 	struct talk t;
 	struct fn_msg m[100];
 
-	talk_open(&t);
+	talk_open(&t, true);
 	for (size_t i = 0; i < ARRAY_SIZE(m); i++)
-		m[i] = msg(&t, FN_KICK);
-	say(&t, m, sizeof(m));
+		m[i] = talk_msg(&t, FN_KICK);
+	talk_say(&t, m, sizeof(m));
 	uint8_t left[sizeof(m)];
 
 	assert_true(recv(t.p->process.sock, left, sizeof(left), MSG_PEEK | MSG_DONTWAIT) > 0);

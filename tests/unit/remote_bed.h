@@ -86,11 +86,16 @@ static inline void rig_start_observer(struct rig *g)
 	rig_gain(g);
 }
 
-/* A program of the same kind that has seen nothing yet, after remote_lose(). */
-static inline void rig_gain_anew(struct rig *g)
+/* For a program of the same kind that has seen nothing yet, after remote_lose(). */
+static inline void rig_empty_rings(struct rig *g)
 {
 	memset(g->c.rings, 0, sizeof(*g->c.rings));
 	g->to_n = g->from_n = 0;
+}
+
+static inline void rig_gain_anew(struct rig *g)
+{
+	rig_empty_rings(g);
 	rig_gain(g);
 }
 
