@@ -8,6 +8,7 @@ by raising. The result is TAP. `build/../tests/guest/NAME` runs one file alone.
 import contextlib
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -45,6 +46,19 @@ class Scene:
 		"""All that posternd has seen of a disk's guest."""
 		return sum(queue["kicks"] for queue in self.show(name)["front"]["queue"])
 
+	def done(self, name):
+		"""Requests of a disk that this worker has done."""
+		return sum(kind["done"] for kind in self.show(name)["io"].values())
+
+	def kill_worker(self):
+		"""Returns when its successor answers."""
+		before = self.lab.ask("status")
+		os.kill(before["worker_pid"], signal.SIGKILL)
+		deadline = time.monotonic() + lab_room.BOOT_S
+		while self.lab.ask("status")["worker_pid"] == before["worker_pid"]:
+			if time.monotonic() > deadline:
+				raise LabError(f"worker {before['worker_pid']} has no successor")
+
 
 def same(got, want, what):
 	if got != want:
@@ -57,6 +71,30 @@ def count(guest, label, arguments):
 	kicks, interrupts = re.search(r"@@ count \S+ (\d+) (\d+)", said).groups()
 	ios = fio_ios(re.search(r"@@ fio \S+ (.*)", said)[1])
 	return ios, int(kicks), int(interrupts)
+
+
+def start_verifying(guest, *devices, size="16m", depth=16):
+	"""Each disk is written and read back, again and again, until stop_verifying()."""
+	fio = (f"fio --direct=1 --bs=4k --iodepth={depth} --ioengine=libaio --size={size} --verify=crc32c "
+	       "--verify_fatal=1 --do_verify=1 --minimal --rw=randwrite")
+	guest.sh(f"rm -f /tmp/stop /tmp/*.end /tmp/*.rounds; for disk in {' '.join(devices)}; do "
+	         "(end=0; until [ -e /tmp/stop ] || [ $end != 0 ]; do "
+	         f"{fio} --name=$disk --filename=/dev/$disk --output=/tmp/$disk.log || end=1; "
+	         "echo >>/tmp/$disk.rounds; done; echo $end >/tmp/$disk.end) & done")
+
+
+def stop_verifying(guest, *devices):
+	"""Returns when all is verified: the number of rounds. Neither fio nor the guest's kernel may have seen
+	an error."""
+	ends = " ".join(f"/tmp/{device}.end" for device in devices)
+	guest.sh("touch /tmp/stop")
+	said = guest.sh(f"for end in {ends}; do until [ -e $end ]; do sleep 1; done; done; cat {ends}; "
+	                "dmesg | grep -ci 'i/o error' || true; cat /tmp/*.rounds | wc -l")
+	*status, rounds = said.split()
+	if set(status) != {"0"}:
+		logs = guest.sh("tail -n 5 /tmp/*.log; dmesg | grep -i 'i/o error' | tail -n 5")
+		raise LabError(f"fio's end on each disk, and errors logged: {status}\n{logs}")
+	return int(rounds)
 
 
 def play(name, *acts):

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Storage functions for the tests on real guests: what the small guest needs to be a function's machine,
+and what `function show` says while one waits."""
+
+import os
+import time
+
+from lab import BUILD, Image, LabError, run
+
+SAMPLES = os.path.join(BUILD, "sdk", "samples")
+FAKE = os.path.join(BUILD, "tests", "fake", "fake-function")
+KEY = bytes(range(64))
+LIMIT_S = 120  # ends a test that hangs
+MODULES = "virtio_console", "nd_pmem", "nfit", "dax_pmem", "device_dax"
+# started again whenever it has ended; what is to be its descriptor 4 comes first
+SCRIPT = """
+for module in $(cat /modules); do insmod /$module 2>/dev/null; done
+mkdir -p /tmp/lib
+(while :; do LD_LIBRARY_PATH=/lib {sample} {input} >/tmp/said 2>&1; sleep 1; done) &
+report ready
+serve
+"""
+
+
+def program(path):
+	"""A program of this machine and the libraries it needs, for a guest."""
+	files = {}
+	for line in run("ldd", path).splitlines():
+		for word in line.split():
+			if word.startswith("/"):
+				with open(word, "rb") as library:
+					files["lib/" + os.path.basename(word)] = library.read()
+	with open(path, "rb") as content:
+		files["bin/" + os.path.basename(path)] = content.read()
+	return files
+
+
+def boot_machine(s, name, sample):
+	"""Starts the machine of function @name, in which @sample runs: with /key, or keeping /tmp/kept."""
+	s.lab.image = s.lab.image or Image()
+	modules = s.lab.image.modules(*MODULES)
+	files = {**modules, **program(os.path.join(SAMPLES, sample)), "key": KEY,
+	         "modules": "\n".join(modules).encode()}
+	script = SCRIPT.format(sample=sample, input="4</key" if sample == "crypt" else "4<>/tmp/kept")
+	guest = s.lab.guest(name, script, f"function={name}", files=files)
+	guest.expect("ready")
+	return guest
+
+
+def show(s, name):
+	return s.lab.ask("function", "show", name)
+
+
+def until(s, name, true, what):
+	"""Waits until @true of what `function show` says; returns that."""
+	end = time.monotonic() + LIMIT_S
+	while not true(said := show(s, name)):
+		if time.monotonic() > end:
+			raise LabError(f"not within {LIMIT_S} s: {what}: {said}")
+		time.sleep(0.02)
+	return said
+
+
+def is_up(said):
+	return said["state"] == "up"
