@@ -89,6 +89,25 @@ static const int program[] = {
 	SCMP_SYS(uname), SCMP_SYS(getrlimit),
 };
 
+static scmp_filter_ctx filter_new(void)
+{
+	scmp_filter_ctx f = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+
+	/* A filter for a hundred calls is a tree, not a list: a tenth of the checks. */
+	if (f)
+		seccomp_attr_set(f, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+	return f;
+}
+
+/* @err: of making @f, which is loaded if there is none. */
+static int load(scmp_filter_ctx f, int err)
+{
+	if (!err)
+		err = seccomp_load(f);
+	seccomp_release(f);
+	return err;
+}
+
 static int allow_plain(scmp_filter_ctx f, const int *call, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -99,6 +118,13 @@ static int allow_plain(scmp_filter_ctx f, const int *call, size_t n)
 			return err;
 	}
 	return 0;
+}
+
+/* Reading limits, of itself alone. */
+static int allow_own_limits(scmp_filter_ctx f)
+{
+	return seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2,
+				SCMP_A0_32(SCMP_CMP_EQ, 0), SCMP_A2_64(SCMP_CMP_EQ, 0));
 }
 
 static int allow_judged(scmp_filter_ctx f)
@@ -117,10 +143,8 @@ static int allow_judged(scmp_filter_ctx f)
 		err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(statx), 1,
 				       SCMP_A2_32(SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH,
 						  AT_EMPTY_PATH));
-	/* Reading limits, of itself alone. */
 	if (!err)
-		err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2,
-				       SCMP_A0_32(SCMP_CMP_EQ, 0), SCMP_A2_64(SCMP_CMP_EQ, 0));
+		err = allow_own_limits(f);
 	/* Threads, no processes. clone3 hides its flags in memory, where no filter sees them; it
 	 * "does not exist", and the C library takes clone. */
 	if (!err)
@@ -137,56 +161,34 @@ static int allow_judged(scmp_filter_ctx f)
 
 int filter_enter(void)
 {
-	scmp_filter_ctx f = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+	scmp_filter_ctx f = filter_new();
 
 	if (!f)
 		return -ENOMEM;
-	/* A filter for a hundred calls is a tree, not a list: a tenth of the checks. */
-	seccomp_attr_set(f, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	int err = allow_plain(f, plain, ARRAY_SIZE(plain));
 
-	if (!err)
-		err = allow_judged(f);
-	if (!err)
-		err = seccomp_load(f);
-	seccomp_release(f);
-	return err;
+	return load(f, err ? err : allow_judged(f));
 }
 
 int filter_enter_hold(void)
 {
 	static const int calls[] = { SCMP_SYS(futex), SCMP_SYS(read), SCMP_SYS(exit) };
 	scmp_filter_ctx f = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	int err = 0;
 
-	if (!f)
-		return -ENOMEM;
-	for (size_t i = 0; !err && i < ARRAY_SIZE(calls); i++)
-		err = seccomp_rule_add(f, SCMP_ACT_ALLOW, calls[i], 0);
-	if (!err)
-		err = seccomp_load(f);
-	seccomp_release(f);
-	return err;
+	return f ? load(f, allow_plain(f, calls, ARRAY_SIZE(calls))) : -ENOMEM;
 }
 
 int filter_enter_program(int pid)
 {
-	scmp_filter_ctx f = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+	scmp_filter_ctx f = filter_new();
 
 	if (!f)
 		return -ENOMEM;
-	seccomp_attr_set(f, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	int err = allow_plain(f, program, ARRAY_SIZE(program));
 
-	/* signals and limits of its own */
+	/* signals of its own */
 	if (!err)
 		err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
 				       SCMP_A0_32(SCMP_CMP_EQ, (uint32_t)pid));
-	if (!err)
-		err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2,
-				       SCMP_A0_32(SCMP_CMP_EQ, 0), SCMP_A2_64(SCMP_CMP_EQ, 0));
-	if (!err)
-		err = seccomp_load(f);
-	seccomp_release(f);
-	return err;
+	return load(f, err ? err : allow_own_limits(f));
 }
