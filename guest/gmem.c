@@ -141,6 +141,19 @@ int gmem_new(const struct gmem *old, struct gregion *add, const struct gregion *
 	return 0;
 }
 
+int gmem_grow(struct gmem **m, struct gregion *g)
+{
+	struct gmem *more;
+	int err = gmem_new(*m, g, NULL, &more);
+
+	gregion_put(g);
+	if (err)
+		return err;
+	gmem_free(*m);
+	*m = more;
+	return 0;
+}
+
 void gmem_free(struct gmem *m)
 {
 	for (unsigned i = 0; m && i < m->n; i++)

@@ -140,7 +140,7 @@ static struct kept_fd fd_of(const struct session *s, uint16_t slot, int *ret_err
 
 static int adopt_memory(struct session *s, const struct kept_state *k)
 {
-	struct gmem *mem = NULL, *more;
+	struct gmem *mem = NULL;
 	int err = gmem_new(NULL, NULL, NULL, &mem);
 
 	for (unsigned i = 0; i < k->nregion && !err; i++) {
@@ -152,14 +152,8 @@ static int adopt_memory(struct session *s, const struct kept_state *k)
 		if (!err)
 			err = session_open_region(s, &d, &fd, &g);
 		kept_fd_close(&fd);
-		if (err)
-			break;
-		err = gmem_new(mem, g, NULL, &more);
-		gregion_put(g);
-		if (!err) {
-			gmem_free(mem);
-			mem = more;
-		}
+		if (!err)
+			err = gmem_grow(&mem, g);
 	}
 	if (err) {
 		gmem_free(mem);

@@ -83,7 +83,7 @@ static int set_mem_table(struct session *s, struct message *m)
 {
 	const struct vhost_user_mem_table t = m->in.payload.mem;
 	uint32_t n = t.num_regions;
-	struct gmem *mem = NULL, *more;
+	struct gmem *mem = NULL;
 	int err = 0;
 
 	if (n > VHOST_USER_MEM_TABLE_MAX || m->nfd != n ||
@@ -95,14 +95,8 @@ static int set_mem_table(struct session *s, struct message *m)
 		struct gregion *g;
 
 		err = region_of(s, &d, &m->fd[i], &g);
-		if (err)
-			break;
-		err = gmem_new(mem, g, NULL, &more);
-		gregion_put(g);
-		if (!err) {
-			gmem_free(mem);
-			mem = more;
-		}
+		if (!err)
+			err = gmem_grow(&mem, g);
 	}
 	if (err) {
 		gmem_free(mem);
