@@ -3,57 +3,17 @@
 #include "tests/fake/guest.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include "base/fd.h"
-#include "client/client.h"
 #include "client/queue.h"
-#include "media/ram/ram.h"
+#include "tests/wire/house.h"
 
-#define POLLERS 2
-
-struct house {
-	struct poller *poller[POLLERS];
-	struct disk *disk;
-	struct front *front;
-	char dir[64], path[108];
-};
-
-static void house_open(struct house *h, unsigned nqueue, int conn_fd, void (*ended)(void *), void *arg)
+/* @conn_fd: the one connection that it serves; -1: those that come to its socket. */
+static void open_house(struct house *h, unsigned nqueue, int conn_fd, void (*ended)(void *), void *arg)
 {
-	struct disk_error e;
-	struct media *m;
-
-	snprintf(h->dir, sizeof(h->dir), "/tmp/postern-test-XXXXXX");
-	assert_non_null(mkdtemp(h->dir));
-	snprintf(h->path, sizeof(h->path), "%s/socket", h->dir);
-	for (unsigned i = 0; i < POLLERS; i++) {
-		assert_int_equal(poller_open("house", &h->poller[i]), 0);
-		assert_int_equal(poller_start(h->poller[i], NULL), 0);
-	}
-	assert_int_equal(ram_open(&(struct ram_conf){ .size_b = MIB }, &m), 0);
-	struct disk_conf d = { .name = "house", .media = m, .mode = POLL_ADAPTIVE };
-
-	assert_int_equal(disk_open(&d, &h->disk, &e), 0);
-	struct vhost_blk_conf c = { .disk = h->disk, .conn_fd = conn_fd, .nqueue = nqueue,
-				    .poller = h->poller, .npoller = POLLERS, .ended = ended,
-				    .ended_arg = arg };
-
-	c.listen_fd = conn_fd < 0 ? fd_listen(h->path, 0600) : -1;
-	assert_true(conn_fd >= 0 || c.listen_fd >= 0);
-	assert_int_equal(vhost_blk_open(&c, &h->front), 0);
-}
-
-static void house_close(struct house *h)
-{
-	h->front->ops->close(h->front);
-	disk_close(h->disk);
-	for (unsigned i = 0; i < POLLERS; i++)
-		poller_close(h->poller[i]);
-	unlink(h->path);
-	rmdir(h->dir);
+	house_open(h, MIB, (struct vhost_blk_conf){ .nqueue = nqueue, .npoller = 2,
+						    .conn_fd = conn_fd, .ended = ended,
+						    .ended_arg = arg });
 }
 
 /* One request and its completion, sleeping for it. */
@@ -73,25 +33,13 @@ static void do_one(struct client *c, unsigned queue, uint32_t type, uint64_t sec
 	assert_int_equal(client_status(q, 0), VIRTIO_BLK_S_OK);
 }
 
-static struct client *join(struct house *h, bool packed, uint16_t queues)
-{
-	struct client_conf c = { .socket = h->path, .packed = packed, .queues = queues };
-	struct client *client;
-	const char *step;
-	int err = client_open(&c, &client, &step);
-
-	if (err)
-		fail_msg("%s: %s", step, strerror(-err));
-	return client;
-}
-
 static void serves_a_client(void **state)
 {
 	struct house h;
 
-	house_open(&h, 4, -1, NULL, NULL);
+	open_house(&h, 4, -1, NULL, NULL);
 	for (unsigned packed = 0; packed < 2; packed++) {
-		struct client *c = join(&h, packed, 4);
+		struct client *c = house_join(&h, packed, 4, 0);
 
 		for (unsigned i = 0; i < 200; i++) {
 			memset(client_data(client_queue(c, i % 4), 0), (int)i, 512);
@@ -123,9 +71,9 @@ static void pauses_when_there_is_no_descriptor_for_a_connection(void **state)
 
 	accepts = 0;
 	refuse_accepts = 3;
-	house_open(&h, 1, -1, NULL, NULL);
+	open_house(&h, 1, -1, NULL, NULL);
 	uint64_t start_ns = clock_ns();
-	struct client *c = join(&h, false, 1);
+	struct client *c = house_join(&h, false, 1, 0);
 
 	/* three pauses of 100 ms, and no try between them */
 	assert_true(clock_ns() - start_ns >= 300 * NS_PER_MS);
@@ -140,9 +88,9 @@ static void lets_a_client_come_back_at_any_time(void **state)
 {
 	struct house h;
 
-	house_open(&h, 2, -1, NULL, NULL);
+	open_house(&h, 2, -1, NULL, NULL);
 	for (unsigned i = 0; i < 50; i++) {
-		struct client *c = join(&h, i & 1, 2);
+		struct client *c = house_join(&h, i & 1, 2, 0);
 
 		do_one(c, 0, VIRTIO_BLK_T_IN, 0);
 		client_close(c);
@@ -162,7 +110,7 @@ static void refuses_a_second_client(void **state)
 {
 	struct house h;
 
-	house_open(&h, 1, -1, NULL, NULL);
+	open_house(&h, 1, -1, NULL, NULL);
 	int first = vu_connect(h.path);
 
 	assert_true(is_served(first));
@@ -181,7 +129,7 @@ static void lets_a_successor_wait_for_the_end_of_its_predecessor(void **state)
 	struct vhost_user_hdr h = { VHOST_USER_SET_OWNER, VHOST_USER_VERSION, 0 };
 	struct house house;
 
-	house_open(&house, 1, -1, NULL, NULL);
+	open_house(&house, 1, -1, NULL, NULL);
 	for (unsigned round = 0; round < 20; round++) {
 		int first = vu_connect(house.path);
 
@@ -202,13 +150,13 @@ static void goes_on_after_a_malformed_message(void **state)
 	struct house house;
 	char c;
 
-	house_open(&house, 1, -1, NULL, NULL);
+	open_house(&house, 1, -1, NULL, NULL);
 	int sock = vu_connect(house.path);
 
 	assert_int_equal(send(sock, &h, sizeof(h), 0), sizeof(h));
 	assert_int_equal(recv(sock, &c, 1, 0), 0); /* closed */
 	fd_close(sock);
-	struct client *client = join(&house, false, 1);
+	struct client *client = house_join(&house, false, 1, 0);
 
 	do_one(client, 0, VIRTIO_BLK_T_IN, 0);
 	client_close(client);
@@ -237,7 +185,7 @@ static void stops_in_the_middle_of_a_message(void **state)
 	struct front_info info;
 	struct house house;
 
-	house_open(&house, 1, -1, NULL, NULL);
+	open_house(&house, 1, -1, NULL, NULL);
 	int sock = vu_connect(house.path);
 
 	assert_true(is_served(sock));
@@ -265,7 +213,7 @@ static void does_what_came_during_a_message(void **state)
 	struct house house;
 	int pair[2];
 
-	house_open(&house, 1, -1, NULL, NULL);
+	open_house(&house, 1, -1, NULL, NULL);
 	int sock = vu_connect(house.path);
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
@@ -299,7 +247,7 @@ static void stops_though_nobody_reads_its_answers(void **state)
 	struct house house;
 	unsigned full = 0;
 
-	house_open(&house, 1, -1, NULL, NULL);
+	open_house(&house, 1, -1, NULL, NULL);
 	int sock = vu_connect(house.path);
 
 	/* full means that the front has stopped reading, as it cannot answer */
@@ -326,7 +274,7 @@ static void *run_load(void *arg)
 	struct load *l = arg;
 
 	while (!__atomic_load_n(&l->stop, __ATOMIC_RELAXED)) {
-		struct client *c = join(l->h, l->packed, 2);
+		struct client *c = house_join(l->h, l->packed, 2, 0);
 
 		for (unsigned i = 0; i < 50; i++) {
 			do_one(c, 0, VIRTIO_BLK_T_IN, i);
@@ -349,7 +297,7 @@ static void lets_control_look_and_change_under_load(void **state)
 	uint64_t done = 0;
 	pthread_t t;
 
-	house_open(&h, 2, -1, NULL, NULL);
+	open_house(&h, 2, -1, NULL, NULL);
 	assert_int_equal(pthread_create(&t, NULL, run_load, &l), 0);
 	for (unsigned i = 0; i < 300; i++) {
 		h.front->ops->info(h.front, &info);
@@ -379,7 +327,7 @@ static void serves_the_one_connection_it_was_given(void **state)
 
 	sem_init(&ended, 0, 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	house_open(&h, 1, pair[1], note_end, &ended);
+	open_house(&h, 1, pair[1], note_end, &ended);
 	assert_true(is_served(pair[0]));
 	assert_int_not_equal(sem_trywait(&ended), 0);
 	fd_close(pair[0]);

@@ -1,65 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Queues that change pollers under the load of a client that verifies its data: real threads, a real
  * socket; for the race detector as much as for itself. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "tests/wire/house.h"
+
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#include "base/fd.h"
 #include "client/bench.h"
 #include "client/vu.h"
-#include "front/vhost_blk/vhost_blk.h"
-#include "media/ram/ram.h"
 
-#define POLLERS 3
 #define QUEUES 4
 #define MOVES 100
 #define BATCH_REQUESTS 2000
 
-struct house {
-	struct poller *poller[POLLERS];
-	struct disk *disk;
-	struct front *front;
-	char dir[64], path[108];
-};
-
-static void house_open(struct house *h, struct media *m)
+static void open_house(struct house *h)
 {
-	struct disk_conf d = { .name = "house", .media = m, .mode = POLL_ADAPTIVE };
-	struct disk_error e;
-
-	snprintf(h->dir, sizeof(h->dir), "/tmp/postern-test-XXXXXX");
-	assert_non_null(mkdtemp(h->dir));
-	snprintf(h->path, sizeof(h->path), "%s/socket", h->dir);
-	for (unsigned i = 0; i < POLLERS; i++) {
-		char name[16];
-
-		snprintf(name, sizeof(name), "poller%u", i);
-		assert_int_equal(poller_open(name, &h->poller[i]), 0);
-		assert_int_equal(poller_start(h->poller[i], NULL), 0);
-	}
-	assert_int_equal(disk_open(&d, &h->disk, &e), 0);
-	struct vhost_blk_conf c = { .disk = h->disk, .listen_fd = fd_listen(h->path, 0600),
-				    .conn_fd = -1, .nqueue = QUEUES, .poller = h->poller,
-				    .npoller = 1 };
-
-	assert_true(c.listen_fd >= 0);
-	assert_int_equal(vhost_blk_open(&c, &h->front), 0);
-}
-
-static void house_close(struct house *h)
-{
-	h->front->ops->close(h->front);
-	disk_close(h->disk);
-	for (unsigned i = 0; i < POLLERS; i++)
-		poller_close(h->poller[i]);
-	unlink(h->path);
-	rmdir(h->dir);
+	house_open(h, 64 * MIB, (struct vhost_blk_conf){ .nqueue = QUEUES, .npoller = 1,
+							 .conn_fd = -1 });
 }
 
 struct load {
@@ -89,25 +45,13 @@ static void *run_load(void *arg)
 	return NULL;
 }
 
-static struct client *join(struct house *h, bool packed)
-{
-	struct client_conf c = { .socket = h->path, .packed = packed, .queues = QUEUES, .depth = 16 };
-	struct client *client;
-	const char *step;
-	int err = client_open(&c, &client, &step);
-
-	if (err)
-		fail_msg("%s: %s", step, strerror(-err));
-	return client;
-}
-
 /* A map of queues to pollers out of one number. */
 static int move(struct house *h, unsigned map, char *why, size_t room)
 {
 	struct poller *to[QUEUES];
 
-	for (unsigned i = 0; i < QUEUES; i++, map /= POLLERS)
-		to[i] = h->poller[map % POLLERS];
+	for (unsigned i = 0; i < QUEUES; i++, map /= HOUSE_POLLERS)
+		to[i] = h->poller[map % HOUSE_POLLERS];
 	return h->front->ops->move(h->front, to, QUEUES, why, room);
 }
 
@@ -116,14 +60,12 @@ static void moves_queues_under_load(void **state)
 	for (unsigned packed = 0; packed < 2; packed++) {
 		struct front_info *info = calloc(1, sizeof(*info));
 		struct load l = { 0 };
-		struct media *m;
 		struct house h;
 		pthread_t t;
 		char why[120];
 
-		assert_int_equal(ram_open(&(struct ram_conf){ .size_b = 64 * MIB }, &m), 0);
-		house_open(&h, m);
-		l.c = join(&h, packed);
+		open_house(&h);
+		l.c = house_join(&h, packed, QUEUES, 16);
 		assert_int_equal(pthread_create(&t, NULL, run_load, &l), 0);
 		for (unsigned i = 0; i < MOVES; i++) {
 			int err;
@@ -153,13 +95,11 @@ static void moves_queues_under_load(void **state)
 static void gives_up_on_a_front_that_is_held_up(void **state)
 {
 	struct front_info *info = calloc(1, sizeof(*info));
-	struct media *m;
 	struct house h;
 	char why[120];
 	int err;
 
-	assert_int_equal(ram_open(&(struct ram_conf){ .size_b = 64 * MIB }, &m), 0);
-	house_open(&h, m);
+	open_house(&h);
 	int sock = vu_connect(h.path);
 
 	assert_true(sock >= 0);
@@ -185,14 +125,12 @@ static void moves_queues_that_do_not_run(void **state)
 {
 	struct front_info *info = calloc(1, sizeof(*info));
 	struct load l = { .stop = true };
-	struct media *m;
 	struct house h;
 	char why[120];
 
-	assert_int_equal(ram_open(&(struct ram_conf){ .size_b = 64 * MIB }, &m), 0);
-	house_open(&h, m);
+	open_house(&h);
 	assert_int_equal(move(&h, 80, why, sizeof(why)), 0);
-	l.c = join(&h, false);
+	l.c = house_join(&h, false, QUEUES, 16);
 	run_load(&l);
 	assert_int_equal(l.err, 0);
 	h.front->ops->info(h.front, info);
