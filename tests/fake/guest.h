@@ -200,6 +200,9 @@ struct fake_req fake_req(struct fake *g, uint32_t type, uint64_t sector, uint32_
 void fake_put_req(struct fake_queue *q, struct fake_req *r);
 /* From beginning to end. Return: its status. */
 unsigned fake_do(struct fake_queue *q, struct fake_req *r);
+/* A write at sector 8 that the scripted medium, which holds all, fails with @status, and that werror=stop
+ * keeps. */
+struct fake_req fake_stop_disk(struct fake *g, uint32_t len_b, enum req_status status);
 /* Puts a chain, publishes and settles. Return: whether its descriptors came back. */
 bool fake_run(struct fake_queue *q, const struct fake_desc *d, unsigned n);
 /* That queue @i still works. */

@@ -83,3 +83,17 @@ unsigned fake_keep_count(const struct fake_keep *k, const char *key)
 		n += is_below(k->kept[i].key, key);
 	return n;
 }
+
+struct fake_keep fake_keeper;
+
+int fake_keeper_set_up(void **state)
+{
+	fake_keep_init(&fake_keeper);
+	return 0;
+}
+
+int fake_keeper_tear_down(void **state)
+{
+	fake_keep_fini(&fake_keeper);
+	return 0;
+}

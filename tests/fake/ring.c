@@ -277,6 +277,21 @@ unsigned fake_do(struct fake_queue *q, struct fake_req *r)
 	return *r->status;
 }
 
+struct fake_req fake_stop_disk(struct fake *g, uint32_t len_b, enum req_status status)
+{
+	struct fake_req r = fake_req(g, VIRTIO_BLK_T_OUT, 8, len_b);
+
+	disk_set_care(g->disk, &(struct disk_care){ .stops = true });
+	memset(r.data, 0x77, len_b);
+	fake_put_req(g->q[0], &r);
+	fake_publish(g->q[0]);
+	fake_settle(g);
+	script_release(g->medium, 0, status);
+	fake_settle(g);
+	assert_int_equal(*r.status, FAKE_PENDING);
+	return r;
+}
+
 bool fake_run(struct fake_queue *q, const struct fake_desc *d, unsigned n)
 {
 	uint16_t want = fake_put(q, d, n), id;

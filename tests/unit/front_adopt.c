@@ -12,23 +12,9 @@
 #include "front/vhost_blk/adopt.h"
 #include "tests/fake/keep.h"
 
-static struct fake_keep keeper;
-
-static int set_up(void **state)
-{
-	fake_keep_init(&keeper);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	fake_keep_fini(&keeper);
-	return 0;
-}
-
 static struct fake *open_kept(struct fake_conf c)
 {
-	c.keep = &keeper.keep;
+	c.keep = &fake_keeper.keep;
 	return fake_open(&c);
 }
 
@@ -62,7 +48,7 @@ static void goes_on_with_everything(void **state)
 			fake_assert_alive(g, i);
 	}
 	fake_close(g);
-	assert_int_equal(fake_keep_count(&keeper, ""), 0);
+	assert_int_equal(fake_keep_count(&fake_keeper, ""), 0);
 }
 
 static void put_write(struct fake *g, unsigned i)
@@ -248,12 +234,12 @@ static void notices_who_left_while_nobody_served(void **state)
 	g = succeed(g);
 	assert_int_equal(fake_handle(g), -EPIPE);
 	fake_close(g);
-	assert_int_equal(fake_keep_count(&keeper, ""), 0);
+	assert_int_equal(fake_keep_count(&fake_keeper, ""), 0);
 }
 
 static void begins_anew_where_nothing_was_said_yet(void **state)
 {
-	struct fake *g = fake_open_disk(&(struct fake_conf){ .keep = &keeper.keep });
+	struct fake *g = fake_open_disk(&(struct fake_conf){ .keep = &fake_keeper.keep });
 
 	fake_connect(g);
 	keep_drop(&g->front.conf.keep, "page"); /* not put yet when it died */
@@ -275,21 +261,21 @@ static void keeps_no_more_than_it_needs(void **state)
 	struct fake *g = open_kept((struct fake_conf){ .queues = 2 });
 	unsigned n = 4 + 1 + 2 * 4;
 
-	assert_int_equal(fake_keep_count(&keeper, ""), n);
+	assert_int_equal(fake_keep_count(&fake_keeper, ""), n);
 	for (unsigned i = 0; i < 5; i++) {
 		assert_int_equal(fake_share_mem(g), 0);
 		assert_int_equal(fake_tell_fd(g, VHOST_USER_SET_VRING_CALL, 0, g->q[0]->call_fd), 0);
 	}
-	assert_int_equal(fake_keep_count(&keeper, ""), n);
+	assert_int_equal(fake_keep_count(&fake_keeper, ""), n);
 	fake_stop(g, 0); /* kick and region go */
-	assert_int_equal(fake_keep_count(&keeper, ""), n - 2);
+	assert_int_equal(fake_keep_count(&fake_keeper, ""), n - 2);
 	/* what a predecessor left between two steps goes with the next message */
 	uint16_t slot = memo_put(g->s->memo, 0);
 	assert_true(slot);
-	assert_int_equal(fake_keep_count(&keeper, ""), n - 1);
+	assert_int_equal(fake_keep_count(&fake_keeper, ""), n - 1);
 	g = succeed(g);
 	assert_int_equal(fake_tell(g, VHOST_USER_SET_OWNER, NULL, 0, NULL, 0), 0);
-	assert_int_equal(fake_keep_count(&keeper, ""), n - 2);
+	assert_int_equal(fake_keep_count(&fake_keeper, ""), n - 2);
 	fake_close(g);
 }
 
@@ -301,19 +287,19 @@ static int refuse_put(struct keep *k, const char *key, int fd)
 static void goes_on_without_a_keeper_that_is_full(void **state)
 {
 	struct fake *g = open_kept((struct fake_conf){ 0 });
-	struct keep_ops full = *keeper.keep.ops;
-	const struct keep_ops *was = keeper.keep.ops;
+	struct keep_ops full = *fake_keeper.keep.ops;
+	const struct keep_ops *was = fake_keeper.keep.ops;
 
 	full.put = refuse_put;
-	keeper.keep.ops = &full;
+	fake_keeper.keep.ops = &full;
 	assert_int_equal(fake_tell_fd(g, VHOST_USER_SET_VRING_CALL, 0, g->q[0]->call_fd), 0);
 	fake_assert_alive(g, 0);
 	assert_true(asks_and_answers(g));
-	assert_int_equal(fake_keep_count(&keeper, ""), 0);
-	keeper.keep.ops = was;
+	assert_int_equal(fake_keep_count(&fake_keeper, ""), 0);
+	fake_keeper.keep.ops = was;
 	/* and is not taken up again halfway */
 	assert_int_equal(fake_tell_fd(g, VHOST_USER_SET_VRING_CALL, 0, g->q[0]->call_fd), 0);
-	assert_int_equal(fake_keep_count(&keeper, ""), 0);
+	assert_int_equal(fake_keep_count(&fake_keeper, ""), 0);
 	fake_close(g);
 }
 
@@ -482,15 +468,8 @@ static void reports_what_only_it_tracks_when_a_queue_stops(void **state)
 {
 	struct fake *g = open_kept((struct fake_conf){ .packed = fake_is_packed(state),
 						       .when = SCRIPT_HELD });
-	struct fake_req r = fake_req(g, VIRTIO_BLK_T_OUT, 8, 512);
+	struct fake_req r = fake_stop_disk(g, 512, REQ_NOSPC);
 
-	disk_set_care(g->disk, &(struct disk_care){ .stops = true });
-	fake_put_req(g->q[0], &r);
-	fake_publish(g->q[0]);
-	fake_settle(g);
-	script_release(g->medium, 0, REQ_NOSPC);
-	fake_settle(g);
-	assert_int_equal(*r.status, FAKE_PENDING);
 	fake_stop(g, 0);
 	assert_int_equal(*r.status, VIRTIO_BLK_S_IOERR);
 	assert_int_equal(fake_reap_all(g->q[0]), 1);
@@ -508,7 +487,7 @@ static void fronts_take_turns(void **state)
 	fake_keep_init(&other);
 	for (unsigned i = 0; i < 2; i++) {
 		g[i] = fake_open(&(struct fake_conf){ .when = SCRIPT_HELD,
-						      .keep = i ? &other.keep : &keeper.keep });
+						      .keep = i ? &other.keep : &fake_keeper.keep });
 		put_one_in_flight(g[i], 0, &r);
 		g[i]->s->memo->page->replay[0] = KEPT_REPLAY_AMONG;
 		g[i] = crash(g[i]);
@@ -567,9 +546,9 @@ static void a_process_that_was_killed_casts_no_suspicion(void **state)
 	fake_close(g);
 }
 
-#define BOTH(f) { "split_" #f, f, set_up, tear_down, &fake_split_case }, \
-		{ "packed_" #f, f, set_up, tear_down, &fake_packed_case }
-#define ONE(f) { #f, f, set_up, tear_down, &fake_split_case }
+#define BOTH(f) { "split_" #f, f, fake_keeper_set_up, fake_keeper_tear_down, &fake_split_case }, \
+		{ "packed_" #f, f, fake_keeper_set_up, fake_keeper_tear_down, &fake_packed_case }
+#define ONE(f) { #f, f, fake_keeper_set_up, fake_keeper_tear_down, &fake_split_case }
 
 int main(void)
 {

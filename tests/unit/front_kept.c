@@ -12,24 +12,10 @@
 #include "front/vhost_blk/adopt.h"
 #include "tests/fake/keep.h"
 
-static struct fake_keep keeper;
-
-static int set_up(void **state)
-{
-	fake_keep_init(&keeper);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	fake_keep_fini(&keeper);
-	return 0;
-}
-
 static struct fake *open_kept(void)
 {
 	return fake_open(&(struct fake_conf){ .queues = 2, .track = true, .offered = 3,
-					      .keep = &keeper.keep });
+					      .keep = &fake_keeper.keep });
 }
 
 /* Changes what is kept by @spoil; no successor makes anything of that, and says @why. */
@@ -45,9 +31,9 @@ static void refuses(void (*spoil)(struct kept_page *p, struct kept_state *k), co
 	if (!strstr(g->why, why))
 		fail_msg("\"%s\" is not in \"%s\"", why, g->why);
 	fake_close(g);
-	assert_int_equal(fake_keep_count(&keeper, "disk/fake/front/page"), 0);
-	fake_keep_fini(&keeper);
-	fake_keep_init(&keeper);
+	assert_int_equal(fake_keep_count(&fake_keeper, "disk/fake/front/page"), 0);
+	fake_keep_fini(&fake_keeper);
+	fake_keep_init(&fake_keeper);
 }
 
 #define SPOIL(name, change)                                                          \
@@ -180,8 +166,8 @@ static void refuses_memory(size_t len_b, int seals)
 	assert_null(g->s);
 	assert_non_null(strstr(g->why, "none"));
 	fake_close(g);
-	fake_keep_fini(&keeper);
-	fake_keep_init(&keeper);
+	fake_keep_fini(&fake_keeper);
+	fake_keep_init(&fake_keeper);
 }
 
 static void refuses_a_page_that_could_kill_it(void **state)
@@ -212,8 +198,8 @@ static void refuses_a_pipe_that_is_none(void **state)
 		g = fake_succeed(g);
 		assert_null(g->s);
 		fake_close(g);
-		fake_keep_fini(&keeper);
-		fake_keep_init(&keeper);
+		fake_keep_fini(&fake_keeper);
+		fake_keep_init(&fake_keeper);
 	}
 }
 
@@ -278,7 +264,7 @@ static void read_sample(const char *path, uint8_t *ret, size_t len)
 static void make_sample(bool packed, const char *path)
 {
 	struct fake *g = fake_open(&(struct fake_conf){ .queues = 2, .packed = packed,
-							.keep = &keeper.keep });
+							.keep = &fake_keeper.keep });
 	struct kept_page *p = g->s->memo->page;
 	uint64_t base = (uintptr_t)g->mem.host;
 
@@ -304,7 +290,7 @@ static void make_sample(bool packed, const char *path)
 static void goes_on_from(const char *path, bool packed)
 {
 	struct fake *g = fake_open(&(struct fake_conf){ .queues = 2, .packed = packed,
-							.keep = &keeper.keep });
+							.keep = &fake_keeper.keep });
 	struct kept_page *p = malloc(sizeof(*p));
 
 	assert_non_null(p);
@@ -338,7 +324,7 @@ static void goes_on_from_pages_of_version_1(void **state)
 	goes_on_from(SAMPLES "/kept-1-packed.txt", true);
 }
 
-#define ONE(f) { #f, f, set_up, tear_down, NULL }
+#define ONE(f) { #f, f, fake_keeper_set_up, fake_keeper_tear_down, NULL }
 
 /* front_kept sample DIR: writes the pages of the present version, for a release. */
 int main(int argc, char **argv)
@@ -356,11 +342,11 @@ int main(int argc, char **argv)
 	if (argc != 3)
 		return cmocka_run_group_tests(tests, NULL, NULL);
 	for (unsigned packed = 0; packed < 2; packed++) {
-		fake_keep_init(&keeper);
+		fake_keep_init(&fake_keeper);
 		snprintf(path, sizeof(path), "%s/kept-%u-%s.txt", argv[2], KEPT_VERSION,
 			 packed ? "packed" : "split");
 		make_sample(packed, path);
-		fake_keep_fini(&keeper);
+		fake_keep_fini(&fake_keeper);
 	}
 	return 0;
 }

@@ -362,16 +362,7 @@ static void does_again_what_a_stopped_disk_has_kept(void **state)
 {
 	struct fake *g = fake_open(&(struct fake_conf){ .packed = fake_is_packed(state),
 							.track = true, .when = SCRIPT_HELD });
-	struct fake_req r = fake_req(g, VIRTIO_BLK_T_OUT, 8, 4096);
-
-	disk_set_care(g->disk, &(struct disk_care){ .stops = true });
-	memset(r.data, 0x77, 4096);
-	fake_put_req(g->q[0], &r);
-	fake_publish(g->q[0]);
-	fake_settle(g);
-	script_release(g->medium, 0, REQ_NOSPC);
-	fake_settle(g);
-	assert_int_equal(*r.status, FAKE_PENDING);
+	struct fake_req r = fake_stop_disk(g, 4096, REQ_NOSPC);
 	uint32_t base = fake_stop(g, 0); /* does not wait for somebody to mend the medium */
 	assert_int_equal(*r.status, FAKE_PENDING);
 	assert_int_equal(fake_reap_all(g->q[0]), 0);
@@ -391,15 +382,8 @@ static void reports_what_a_stopped_disk_has_kept_where_nothing_is_tracked(void *
 {
 	struct fake *g = fake_open(&(struct fake_conf){ .packed = fake_is_packed(state),
 							.when = SCRIPT_HELD });
-	struct fake_req r = fake_req(g, VIRTIO_BLK_T_OUT, 8, 4096);
+	struct fake_req r = fake_stop_disk(g, 4096, REQ_NOSPC);
 
-	disk_set_care(g->disk, &(struct disk_care){ .stops = true });
-	fake_put_req(g->q[0], &r);
-	fake_publish(g->q[0]);
-	fake_settle(g);
-	script_release(g->medium, 0, REQ_NOSPC);
-	fake_settle(g);
-	assert_int_equal(*r.status, FAKE_PENDING);
 	fake_stop(g, 0);
 	assert_int_equal(*r.status, VIRTIO_BLK_S_IOERR);
 	fake_close(g);
@@ -410,15 +394,9 @@ static void takes_nothing_while_the_disk_is_stopped(void **state)
 {
 	struct fake *g = fake_open(&(struct fake_conf){ .packed = fake_is_packed(state),
 							.track = true, .when = SCRIPT_HELD });
-	struct fake_req r = fake_req(g, VIRTIO_BLK_T_OUT, 8, 512);
+	struct fake_req r = fake_stop_disk(g, 512, REQ_IOERR);
 	struct fake_req later = fake_req(g, VIRTIO_BLK_T_IN, 8, 512);
 
-	disk_set_care(g->disk, &(struct disk_care){ .stops = true });
-	fake_put_req(g->q[0], &r);
-	fake_publish(g->q[0]);
-	fake_settle(g);
-	script_release(g->medium, 0, REQ_IOERR);
-	fake_settle(g);
 	fake_put_req(g->q[0], &later);
 	fake_publish(g->q[0]);
 	fake_kick(g->q[0]);
