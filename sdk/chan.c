@@ -67,7 +67,7 @@ void postern_fn_chan_free(struct chan *c)
 	}
 	if (p->conf->gone)
 		p->conf->gone(&c->pub);
-	p->transport->unmap(c);
+	p->transport->unmap(c->rings, c->bufs, c->wake_fd);
 	free(c);
 }
 

@@ -80,10 +80,10 @@ static int on_disk(struct pfn *p, const struct arrival *a)
 	if (!err && p->conf->open)
 		err = p->conf->open(&c->pub);
 	m.status = htole32((uint32_t)(err < 0 ? -err : err));
-	if (err && c) {
-		p->transport->unmap(c);
+	if (err) {
+		p->transport->unmap(a->rings, a->bufs, a->wake_fd);
 		free(c);
-	} else if (!err) {
+	} else {
 		c->next = p->chans;
 		p->chans = c;
 	}

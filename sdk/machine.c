@@ -223,7 +223,7 @@ static int machine_take(struct pfn *p, struct arrival *ret)
 	}
 }
 
-static void machine_unmap(struct chan *c)
+static void machine_unmap(struct fn_rings *rings, uint8_t *bufs, int wake_fd)
 {
 }
 

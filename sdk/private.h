@@ -49,7 +49,8 @@ struct transport {
 	/* Takes the next message, without waiting. Return: 1; 0: there is none; -errno: it is over. */
 	int (*take)(struct pfn *p, struct arrival *ret);
 	int (*say)(struct pfn *p, const struct fn_msg *m);
-	void (*unmap)(struct chan *c);
+	/* Lets go of what came with FN_DISK. */
+	void (*unmap)(struct fn_rings *rings, uint8_t *bufs, int wake_fd);
 	/* Wakes posternd, which sleeps. */
 	void (*wake)(struct chan *c);
 	/* Sleeps until something comes, at most @timeout_ms (-1: no end). */

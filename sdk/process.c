@@ -67,6 +67,15 @@ static void *map(int fd, size_t len_b, int flags)
 	return at == MAP_FAILED ? NULL : at;
 }
 
+static void process_unmap(struct fn_rings *rings, uint8_t *bufs, int wake_fd)
+{
+	if (rings)
+		munmap(rings, sizeof(*rings));
+	if (bufs)
+		munmap(bufs, FN_BUFS_B);
+	close(wake_fd);
+}
+
 static int map_disk(struct arrival *a, const int *fds)
 {
 	a->rings = map(fds[0], sizeof(struct fn_rings), MAP_POPULATE);
@@ -76,9 +85,7 @@ static int map_disk(struct arrival *a, const int *fds)
 	close(fds[1]);
 	if (a->rings && a->bufs)
 		return 0;
-	if (a->rings)
-		munmap(a->rings, sizeof(struct fn_rings));
-	close(fds[2]);
+	process_unmap(a->rings, a->bufs, a->wake_fd);
 	return -ENOMEM;
 }
 
@@ -106,13 +113,6 @@ static int process_take(struct pfn *p, struct arrival *ret)
 static int process_say(struct pfn *p, const struct fn_msg *m)
 {
 	return send(p->fd, m, sizeof(*m), MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
-static void process_unmap(struct chan *c)
-{
-	munmap(c->rings, sizeof(*c->rings));
-	munmap(c->bufs, FN_BUFS_B);
-	close(c->wake_fd);
 }
 
 static void process_wake(struct chan *c)
