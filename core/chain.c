@@ -62,7 +62,7 @@ static bool suits_medium(struct lane *l, struct req *r)
 static bool suits_step(struct lane *l, const struct chain_step *s, struct req *r)
 {
 	return likely(!s->ops->needs_stable) || r->op != REQ_WRITE ||
-	       r->flags & (REQ_F_BOUNCED | REQ_F_STABLE) || copy(l, r);
+	       r->flags & REQ_F_BOUNCED || copy(l, r);
 }
 
 /* Return: whether @r came through to the medium's end of the chain. */

@@ -56,7 +56,6 @@ enum req_flag {
 	REQ_F_UP = 1 << 4,	/* on its way back */
 	REQ_F_LONG = 1 << 5,	/* its list is one of the slab's long ones */
 	REQ_F_AGAIN = 1 << 6,	/* held before a step: goes on with that one, not the one behind it */
-	REQ_F_STABLE = 1 << 7,	/* its segments are a function's own: no guest can change them */
 };
 
 #define REQ_INLINE_SEGS 4

@@ -50,7 +50,7 @@ static struct req *make_req(struct remote_lane *l, struct fn_word w, const struc
 	req_init(r, w.op <= FN_WRITE, 0);
 	r->lane = l->lane;
 	r->op = w.op;
-	r->flags = (uint8_t)(REQ_F_STEPS | REQ_F_STABLE | (w.flags & (REQ_F_FUA | REQ_F_UNMAP)));
+	r->flags = (uint8_t)(REQ_F_STEPS | (w.flags & (REQ_F_FUA | REQ_F_UNMAP)));
 	r->off_b = e->off_b;
 	r->len_b = e->len_b;
 	r->seg[0] = (struct seg){ .host = l->bufs + (size_t)w.slot * FN_BUF_B + e->buf_off_b,

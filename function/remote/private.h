@@ -26,12 +26,13 @@ struct slot {
 	uint64_t was_off_b, was_len_b, done_b;
 	uint64_t sent_ticks;
 	struct list order; /* SENT and QUEUED, oldest first */
+	struct bounce *bounce; /* that the request had; or NULL */
 	uint16_t was_nseg;
 	uint16_t nio;  /* of the program's own I/O in this buffer */
 	uint8_t place; /* enum slot_place */
 	bool up;
 	bool seen; /* by a program that was lost: its data may be half changed */
-	uint8_t unused[33];
+	uint8_t unused[25];
 };
 
 static_assert(sizeof(struct slot) == 128, "a shift finds one by its segment");

@@ -124,7 +124,13 @@ void remote_attach(struct remote_lane *l, struct slot *s)
 	s->seg = (struct seg){ .host = slot_buf(l, s) };
 	r->seg = &s->seg;
 	r->nseg = 1;
-	r->flags |= REQ_F_STABLE;
+	/* The program can write there at any time: whoever is below and needs what does not change
+	 * has to copy it, even if somebody above did. */
+	s->bounce = NULL;
+	if (unlikely(r->flags & REQ_F_BOUNCED)) {
+		s->bounce = r->bounce;
+		r->flags &= (uint8_t)~REQ_F_BOUNCED;
+	}
 	set_piece(l, s);
 }
 
@@ -136,7 +142,10 @@ static void detach(struct slot *s)
 	r->nseg = s->was_nseg;
 	r->off_b = s->was_off_b;
 	r->len_b = s->was_len_b;
-	r->flags &= (uint8_t)~REQ_F_STABLE;
+	if (unlikely(s->bounce)) {
+		r->bounce = s->bounce;
+		r->flags |= REQ_F_BOUNCED;
+	}
 }
 
 static inline bool moves_data(const struct req *r)

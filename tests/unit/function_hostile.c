@@ -248,6 +248,63 @@ static void asks_for_io_that_the_disk_refuses(void **state)
 	rig_close(&g);
 }
 
+static void close_nothing(struct function *f)
+{
+}
+
+static int open_nothing(struct function *f, struct lane *lane, void **ret_state)
+{
+	return 0;
+}
+
+static void close_no_lane(void *state)
+{
+}
+
+/* Nobody below who needs data that stays as it is sees it change; if somebody above has had the same
+ * need that does not help. */
+static void changes_what_it_has_passed_on(void **state)
+{
+	static const struct function_ops ops = { .kind = "reader", .needs_stable = true,
+						 .close = close_nothing, .lane_open = open_nothing,
+						 .lane_close = close_no_lane };
+	struct function above = { &ops }, below = { &ops };
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct fn_entry e = { .off_b = htole64(8192), .len_b = htole32(512) };
+		struct rig g;
+		struct bed_req q;
+
+		rig_open_between(&g, i ? &above : NULL, &below, FN_TRANSFORM, REMOTE_PAUSE);
+		g.c.own_io = true;
+		rig_gain(&g);
+		g.s->when = SCRIPT_HELD;
+		memset(buf, 'a', 4096);
+		rig_ask(&g, &q, REQ_WRITE, 0, 4096, buf);
+		unsigned slot = rig_take(&g).slot;
+
+		memset(rig_buf(&g, slot), 'b', 4096);
+		rig_answer(&g, slot, FN_PASS, FN_OK);
+		memset(rig_buf(&g, FN_SLOTS), 'c', 512);
+		rig_put(&g, (struct fn_word)OWN(FN_WRITE, FN_SLOTS), &e);
+		rig_turn(&g);
+		assert_int_equal(script_waiting(g.s), 2);
+		memset(rig_buf(&g, slot), 'x', 4096);
+		memset(rig_buf(&g, FN_SLOTS), 'x', 512);
+		script_release_all(g.s, REQ_OK);
+		rig_turn(&g);
+		assert_int_equal(q.status, REQ_OK);
+		assert_memory_equal(g.s->store, "bbbb", 4);
+		assert_memory_equal(g.s->store + 8192, "cccc", 4);
+		unsigned nfree = 0;
+
+		for (const struct bounce *b = g.b.lane->bounce.free; b; b = b->next_free)
+			nfree++;
+		assert_int_equal(nfree, BOUNCE_BUFS);
+		rig_close(&g);
+	}
+}
+
 /* Old laps, and what stands in entries that were not written, say nothing. */
 static void leaves_rubbish_in_its_ring(void **state)
 {
@@ -467,6 +524,7 @@ int main(void)
 		cmocka_unit_test(asks_for_more_io_than_it_may),
 		cmocka_unit_test(answers_while_its_own_io_uses_the_buffer),
 		cmocka_unit_test(asks_for_io_that_the_disk_refuses),
+		cmocka_unit_test(changes_what_it_has_passed_on),
 		cmocka_unit_test(leaves_rubbish_in_its_ring),
 		cmocka_unit_test(says_that_it_sleeps_all_the_time),
 		cmocka_unit_test(is_ready_when_it_says_so),

@@ -39,21 +39,35 @@ static inline struct fn_rings *rig_rings(void)
 	return rings;
 }
 
-/* Transforms: sees writes down, reads up, with data. */
-static inline void rig_open(struct rig *g, enum fn_mode mode, enum remote_fail on_fail)
+/* Transforms: sees writes down, reads up, with data. @above and @below: what else is in the chain, or
+ * NULL. */
+static inline void rig_open_between(struct rig *g, struct function *above, struct function *below,
+				    enum fn_mode mode, enum remote_fail on_fail)
 {
 	struct remote_conf conf = { .mode = mode, .on_fail = on_fail };
+	struct function *f[3];
+	unsigned nf = 0;
 
 	memset(g, 0, sizeof(*g));
 	g->s = script_new(DISK_B);
 	g->s->m.caps.discard_gran_b = 512;
 	assert_int_equal(remote_open(&conf, &g->f), 0);
-	bed_open_chain(&g->b, &g->s->m, &g->f, 1, DISK_B);
-	g->l = g->b.lane->step[0].state;
+	if (above)
+		f[nf++] = above;
+	f[nf++] = g->f;
+	if (below)
+		f[nf++] = below;
+	bed_open_chain(&g->b, &g->s->m, f, nf, DISK_B);
+	g->l = g->b.lane->step[above ? 1 : 0].state;
 	g->l->tell = rig_tell;
 	g->l->tell_arg = g;
 	g->c = (struct channel){ .kick_fd = -1, .down = 1u << FN_WRITE, .up = 1u << FN_READ,
 				 .with_data = RW, .rings = rig_rings() };
+}
+
+static inline void rig_open(struct rig *g, enum fn_mode mode, enum remote_fail on_fail)
+{
+	rig_open_between(g, NULL, NULL, mode, on_fail);
 }
 
 /* Gives the lane the program that g->c describes. */
