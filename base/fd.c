@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -118,6 +119,24 @@ ssize_t fd_read_file(int fd, size_t max_b, char **ret_text)
 	return (ssize_t)have;
 }
 
+#define MEMORY_SEALS (F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
+
+int fd_memory(const char *name, uint64_t len_b, unsigned flags)
+{
+	CLEANUP(fd_cleanup) int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
+
+	if (fd < 0 || ftruncate(fd, (off_t)len_b) || fcntl(fd, F_ADD_SEALS, MEMORY_SEALS))
+		return -errno;
+	return fd_steal(&fd);
+}
+
+bool fd_is_sealed(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals >= 0 && (seals & MEMORY_SEALS) == MEMORY_SEALS;
+}
+
 static int unix_address(const char *path, struct sockaddr_un *ret_at)
 {
 	if (strlen(path) > FD_SOCKET_PATH_MAX)
@@ -206,7 +225,7 @@ int fd_listen_packets(const char *path, mode_t mode)
 	return listen_at(path, mode, SOCK_SEQPACKET);
 }
 
-int fd_send(int sock, const void *buf, size_t len, const int *fds, unsigned nfd)
+static int send_flags(int sock, const void *buf, size_t len, const int *fds, unsigned nfd, int flags)
 {
 	union {
 		struct cmsghdr align;
@@ -227,7 +246,7 @@ int fd_send(int sock, const void *buf, size_t len, const int *fds, unsigned nfd)
 		memcpy(CMSG_DATA(c), fds, nfd * sizeof(int));
 	}
 	for (;;) {
-		ssize_t n = sendmsg(sock, &m, MSG_NOSIGNAL);
+		ssize_t n = sendmsg(sock, &m, MSG_NOSIGNAL | flags);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -241,6 +260,16 @@ int fd_send(int sock, const void *buf, size_t len, const int *fds, unsigned nfd)
 		if (!iov.iov_len)
 			return 0;
 	}
+}
+
+int fd_send(int sock, const void *buf, size_t len, const int *fds, unsigned nfd)
+{
+	return send_flags(sock, buf, len, fds, nfd, 0);
+}
+
+int fd_send_now(int sock, const void *buf, size_t len, const int *fds, unsigned nfd)
+{
+	return send_flags(sock, buf, len, fds, nfd, MSG_DONTWAIT);
 }
 
 static unsigned take_fds(struct msghdr *m, int *all, unsigned max)

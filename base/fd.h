@@ -29,6 +29,11 @@ int fd_read_all(int fd, void *buf, size_t len);
  * Return: length; -errno; -EFBIG. */
 ssize_t fd_read_file(int fd, size_t max_b, char **ret_text);
 
+/* Memory of @len_b bytes that others may map, too, and whose size nobody can change: one that is cut
+ * short would end whoever uses it. @flags: MFD_HUGETLB or 0. Return: fd; -errno. */
+int fd_memory(const char *name, uint64_t len_b, unsigned flags);
+bool fd_is_sealed(int fd); /* whether the size of @fd is as fixed as that */
+
 /* The longest socket path that a sockaddr_un takes, without its NUL. */
 #define FD_SOCKET_PATH_MAX 107
 
@@ -42,6 +47,9 @@ int fd_connect_packets(const char *path);
 
 /* Sends @len bytes with @nfd descriptors, at most 253, in one message. Return: 0 or -errno. */
 int fd_send(int sock, const void *buf, size_t len, const int *fds, unsigned nfd);
+
+/* The same without waiting: what is not sent at once is not sent. Return: 0; -EAGAIN; -errno. */
+int fd_send_now(int sock, const void *buf, size_t len, const int *fds, unsigned nfd);
 
 /* One recvmsg of at most @len bytes and @max_fd descriptors (close-on-exec). *ret_nfd is how
  * many arrived and are now the caller's; with more than fit, all are closed and -EMSGSIZE.

@@ -1,33 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/mem.h"
 
-#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/fd.h"
 
 #define HUGE_B (2 * MIB)
 
-static int region_open(uint64_t len_b, bool hugepages)
-{
-	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-	int fd = memfd_create("postern-client", hugepages ? flags | MFD_HUGETLB : flags);
-
-	if (fd < 0)
-		return -errno;
-	if (ftruncate(fd, (off_t)len_b) < 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW) < 0) {
-		fd_close(fd);
-		return -errno;
-	}
-	return fd;
-}
-
 static int region_map(struct client_mem *m, unsigned i, bool hugepages)
 {
-	int fd = region_open(m->region_b, hugepages);
+	int fd = fd_memory("postern-client", m->region_b, hugepages ? MFD_HUGETLB : 0);
 
 	if (fd < 0)
 		return fd;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keeper/death.h"
 
-#include <fcntl.h>
 #include <linux/futex.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -43,13 +42,9 @@ int death_adopt(int page_fd, struct death **ret_death)
 
 int death_new(struct death **ret_death)
 {
-	const int seals = F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
-	CLEANUP(fd_cleanup) int fd = memfd_create("postern-life", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd = fd_memory("postern-life", LIFE_PAGE_B, 0);
 
-	/* sealed: a worker that cuts it short would end the keeper, who reads it */
-	if (fd < 0 || ftruncate(fd, LIFE_PAGE_B) || fcntl(fd, F_ADD_SEALS, seals))
-		return -errno;
-	return death_adopt(fd_steal(&fd), ret_death);
+	return fd < 0 ? fd : death_adopt(fd, ret_death);
 }
 
 int death_page_fd(const struct death *d)

@@ -68,8 +68,8 @@ struct pfn {
 	struct chan *chans;
 	unsigned turns; /* since the last look for messages */
 	unsigned quiet; /* turns without anything */
-	bool armed, over;
-	uint64_t spin_ns, window_ns;
+	bool armed;
+	uint64_t window_ns; /* how long it polls after the last request */
 };
 
 /* The first lap of answers begins, and nothing is known of posternd. */

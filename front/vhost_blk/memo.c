@@ -12,7 +12,6 @@
 #include "base/fd.h"
 #include "base/log.h"
 
-#define SEALS (F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
 #define PIPE_B 4096 /* any reply; the least there is, as users have a limit of their own on them */
 
 static void order(void)
@@ -57,9 +56,10 @@ static void dispose(struct memo *m)
 
 static int make_page(struct memo *m)
 {
-	m->page_fd = memfd_create("postern-kept", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (m->page_fd < 0 || ftruncate(m->page_fd, KEPT_PAGE_B) ||
-	    fcntl(m->page_fd, F_ADD_SEALS, SEALS) || pipe2(m->pipe, O_CLOEXEC | O_NONBLOCK))
+	m->page_fd = fd_memory("postern-kept", KEPT_PAGE_B, 0);
+	if (m->page_fd < 0)
+		return m->page_fd;
+	if (pipe2(m->pipe, O_CLOEXEC | O_NONBLOCK))
 		return -errno;
 	/* where that is refused it is larger */
 	fcntl(m->pipe[1], F_SETPIPE_SZ, PIPE_B);
@@ -112,10 +112,9 @@ int memo_new(const struct keep_scope *scope, const char *name, int sock, struct 
 static int check_page(int fd)
 {
 	struct stat st;
-	int seals = fcntl(fd, F_GET_SEALS);
 	uint64_t head[2];
 
-	if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) ||
+	if (!fd_is_sealed(fd) || fstat(fd, &st) ||
 	    pread(fd, head, sizeof(head), 0) != sizeof(head) || head[0] != KEPT_MAGIC)
 		return -EINVAL;
 	if ((uint32_t)head[1] != KEPT_VERSION)

@@ -378,7 +378,7 @@ static int get_inflight_fd(struct session *s, struct message *m)
 	    want.queue_size > VIRTQ_SIZE_MAX)
 		return -EPROTO;
 	uint64_t len_b = track_region_len_b(packed, want.queue_size) * want.num_queues;
-	int fd = track_region_fd(len_b);
+	int fd = fd_memory("postern-inflight", len_b, 0);
 	if (fd < 0)
 		return fd;
 	want.mmap_size_b = len_b;

@@ -172,7 +172,7 @@ int session_map_own(struct session *s, struct session_queue *q, const struct kep
 static int make_own(struct session *s, struct session_queue *q)
 {
 	uint64_t len_b = track_region_len_b(has_feature(s, VIRTIO_F_RING_PACKED), q->size);
-	struct kept_fd fd = { .fd = track_region_fd(len_b) };
+	struct kept_fd fd = { .fd = fd_memory("postern-inflight", len_b, 0) };
 
 	if (fd.fd < 0)
 		return fd.fd;

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "front/vhost_blk/track.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/fd.h"
@@ -20,22 +18,6 @@ uint64_t track_region_len_b(bool packed, uint16_t size)
 				   sizeof(struct vhost_user_desc_split);
 
 	return align_up(head_b + each_b * size, REGION_ALIGN_B);
-}
-
-int track_region_fd(uint64_t len_b)
-{
-	int fd = memfd_create("postern-inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	if (fd < 0)
-		return -errno;
-	if (ftruncate(fd, (off_t)len_b) ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)) {
-		int err = -errno;
-
-		fd_close(fd);
-		return err;
-	}
-	return fd;
 }
 
 struct left_over {

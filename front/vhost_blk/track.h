@@ -49,9 +49,6 @@ static inline bool track_is_write_through(const void *region)
 
 /* Bytes of one queue's region, a multiple of 64. */
 uint64_t track_region_len_b(bool packed, uint16_t size);
-/* Memory for regions, @len_b bytes of zeros, sealed: who truncated it would kill us.
- * Return: fd; -errno. */
-int track_region_fd(uint64_t len_b);
 /* Strikes out all that is in flight in the region that @q, which does not run, was opened with:
  * the next to open it begins anew. */
 void track_void(struct vq *q);

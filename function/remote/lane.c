@@ -11,7 +11,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -347,10 +346,9 @@ static int find_buffers(struct remote_lane *l, struct region *region)
 
 static int make_buffers(struct remote_lane *l)
 {
-	l->bufs_fd = memfd_create("postern-function-buffers", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (l->bufs_fd < 0 || ftruncate(l->bufs_fd, FN_BUFS_B) ||
-	    fcntl(l->bufs_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
-		return -errno;
+	l->bufs_fd = fd_memory("postern-function-buffers", FN_BUFS_B, 0);
+	if (l->bufs_fd < 0)
+		return l->bufs_fd;
 	void *at = mmap(NULL, FN_BUFS_B, PROT_READ | PROT_WRITE, MAP_SHARED, l->bufs_fd, 0);
 
 	if (at == MAP_FAILED)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "function/remote/program.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,21 +28,7 @@ static struct fn_msg msg_of(enum fn_msg_kind kind)
  * of this size whole or not at all, because it fits into one buffer of the kernel's. */
 static int say(const struct program *p, const struct fn_msg *m, const int *fds, unsigned nfd)
 {
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int) * 3)];
-	} c = { 0 };
-	struct iovec iov = { (void *)m, sizeof(*m) };
-	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (nfd) {
-		h.msg_control = c.room;
-		h.msg_controllen = CMSG_SPACE(sizeof(int) * nfd);
-		c.head = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
-					   .cmsg_len = CMSG_LEN(sizeof(int) * nfd) };
-		memcpy(CMSG_DATA(&c.head), fds, sizeof(int) * nfd);
-	}
-	return sendmsg(p->process.sock, &h, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return fd_send_now(p->process.sock, m, sizeof(*m), fds, nfd);
 }
 
 void program_say(struct program *p, enum fn_msg_kind kind)
@@ -254,11 +239,9 @@ bool program_await_end(struct program *p, uint64_t until_ns)
 
 static struct fn_rings *make_rings(int *ret_fd)
 {
-	CLEANUP(fd_cleanup) int fd = memfd_create("postern-function-rings",
-						  MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	CLEANUP(fd_cleanup) int fd = fd_memory("postern-function-rings", sizeof(struct fn_rings), 0);
 
-	if (fd < 0 || ftruncate(fd, sizeof(struct fn_rings)) ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+	if (fd < 0)
 		return NULL;
 	void *at = mmap(NULL, sizeof(struct fn_rings), PROT_READ | PROT_WRITE,
 			MAP_SHARED | MAP_POPULATE, fd, 0);

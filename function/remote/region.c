@@ -13,21 +13,10 @@
 #define RINGS_B (2 * MIB) /* room for them; buffers of whole 2 MiB follow */
 #define RINGS_N 64u
 #define AREA_B (RINGS_B + FN_BUFS_B)
-#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 static_assert(RINGS_N * sizeof(struct fn_rings) <= RINGS_B, "they have room");
 static_assert(FN_REGION_OWN_B + RINGS_B + REGION_AREAS * AREA_B <= FN_REGION_B, "all have room");
 static_assert(REGION_AREAS <= 32, "a bit each");
-
-static int make(void)
-{
-	CLEANUP(fd_cleanup) int fd = memfd_create("postern-function-machine",
-						  MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	if (fd < 0 || ftruncate(fd, FN_REGION_B) || fcntl(fd, F_ADD_SEALS, SEALS))
-		return -errno;
-	return fd_steal(&fd);
-}
 
 /* What a machine has written there is not believed: the identity is made anew by none but us. */
 static int sign(struct region *r, bool is_new)
@@ -50,11 +39,10 @@ int region_open(struct region *r, int fd)
 	bool is_new = fd < 0;
 	struct stat st;
 
-	*r = (struct region){ .fd = is_new ? make() : fd };
+	*r = (struct region){ .fd = is_new ? fd_memory("postern-function-machine", FN_REGION_B, 0) : fd };
 	if (r->fd < 0)
 		return r->fd;
-	if (fstat(r->fd, &st) || st.st_size != FN_REGION_B ||
-	    (fcntl(r->fd, F_GET_SEALS) & SEALS) != SEALS) {
+	if (!fd_is_sealed(r->fd) || fstat(r->fd, &st) || st.st_size != FN_REGION_B) {
 		fd_close(r->fd);
 		return -EBADMSG;
 	}
