@@ -9,26 +9,25 @@
  * acquire, so that a word that is found there is mapped. */
 static uint32_t *cell[WORDS_MAX];
 
-void crash_watch(uint32_t *word)
+static void change(uint32_t *from, uint32_t *to)
 {
 	for (unsigned i = 0; i < WORDS_MAX; i++) {
-		uint32_t *none = NULL;
+		uint32_t *it = from;
 
-		if (__atomic_compare_exchange_n(&cell[i], &none, word, false, __ATOMIC_RELEASE,
+		if (__atomic_compare_exchange_n(&cell[i], &it, to, false, __ATOMIC_RELEASE,
 						__ATOMIC_RELAXED))
 			return;
 	}
 }
 
+void crash_watch(uint32_t *word)
+{
+	change(NULL, word);
+}
+
 void crash_unwatch(uint32_t *word)
 {
-	for (unsigned i = 0; i < WORDS_MAX; i++) {
-		uint32_t *it = word;
-
-		if (__atomic_compare_exchange_n(&cell[i], &it, NULL, false, __ATOMIC_RELEASE,
-						__ATOMIC_RELAXED))
-			return;
-	}
+	change(word, NULL);
 }
 
 void crash_note(void)
