@@ -32,7 +32,8 @@ struct slot {
 	uint8_t place; /* enum slot_place */
 	bool up;
 	bool seen; /* by a program that was lost: its data may be half changed */
-	uint8_t unused[25];
+	bool warm; /* its buffer has been used: there are pages behind it */
+	uint8_t unused[24];
 };
 
 static_assert(sizeof(struct slot) == 128, "a shift finds one by its segment");

