@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * `function`: what a storage function that does nothing costs, without a front. This thread is client
- * and poller in one: it submits to a disk's lane, null medium, and turns the poller by hand.
- *   cpu= depth= ms= bs= write=0|1 mode=none|transform|observe peer=CPU
- * mode=none: no function, for comparison. With peer= the program is a process on that CPU; without, it
+ * and poller in one: it submits to a disk's lane and turns the poller by hand. The medium is null or,
+ * with ram=BYTES, ram of so many, so that a read has data that the program has not seen.
+ *   cpu= depth= ms= bs= write=0|1 touch=0|1 mode=none|transform|observe peer=CPU ram=BYTES
+ * mode=none: no function, for comparison. With touch=1 it does something after all: it reads and changes
+ * every byte of the data. With peer= the program is a process on that CPU; without, it
  * is turned by hand as well, so that each side's own time can be told, without the other's; and with
  * batches=N its instructions, counted by stepping through N turns that each find work.
  */
@@ -24,10 +26,11 @@
 #include "core/lane.h"
 #include "function/remote/program.h"
 #include "media/null/null.h"
+#include "media/ram/ram.h"
 #include "tests/bench/tool.h"
 
 #define DEPTH_MAX 128u
-#define DISK_B GIB
+#define NULL_B GIB
 #define WARM_NS (100 * NS_PER_MS)
 
 struct rig {
@@ -43,8 +46,9 @@ struct rig {
 	struct req_owner owner;
 	struct req *back[DEPTH_MAX];
 	unsigned nback, bs_b;
+	bool touch;
 	enum req_op op;
-	uint64_t done, next_b, seen_ticks;
+	uint64_t done, disk_b, next_b;
 	uint8_t *data;
 	struct hist latency;
 	uint64_t poller_ticks, program_ticks;
@@ -66,8 +70,11 @@ static void complete(struct req *const *reqs, unsigned n)
 
 static void requests(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
 {
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
+		if (rig.touch && reqs[i]->data)
+			touch_data(reqs[i]->data, reqs[i]->len_b);
 		pfn_pass(reqs[i]);
+	}
 }
 
 static struct pfn_conf conf_of(bool observes)
@@ -130,14 +137,14 @@ static void start_program(bool observes, int peer)
 		die(why, EPROTO);
 }
 
-static void open_lane(bool with_function, bool observes)
+static void open_lane(uint64_t ram_b)
 {
-	struct remote_conf conf = { .mode = observes ? FN_OBSERVE : FN_TRANSFORM };
-	char why[HOST_WHY_MAX];
+	struct ram_conf ram = { .size_b = ram_b };
 	int err = poller_open("bench", &rig.poller);
 
+	rig.disk_b = ram_b ? ram_b : NULL_B;
 	if (!err)
-		err = null_open(false, &rig.media);
+		err = ram_b ? ram_open(&ram, &rig.media) : null_open(false, &rig.media);
 	if (!err)
 		err = rig.media->ops->lane_open(rig.media, rig.poller, &rig.media_lane);
 	if (!err)
@@ -146,10 +153,15 @@ static void open_lane(bool with_function, bool observes)
 		err = slab_reserve(&rig.poller->slab, DEPTH_MAX);
 	if (err)
 		die("open a disk", err);
-	rig.lane.size_b = DISK_B;
+	rig.lane.size_b = rig.disk_b;
 	rig.lane.blk_mask = 511;
-	if (!with_function)
-		return;
+}
+
+static void add_function(bool observes)
+{
+	struct remote_conf conf = { .mode = observes ? FN_OBSERVE : FN_TRANSFORM };
+	char why[HOST_WHY_MAX];
+
 	if (remote_open(&conf, &rig.function) || lane_add_function(&rig.lane, rig.function))
 		die("open the function", ENOMEM);
 	struct remote_lane *l = rig.lane.step[0].state;
@@ -179,7 +191,7 @@ static void submit(struct req **reqs, unsigned n)
 		r->taken_ticks = now;
 		r->owner = &rig.owner;
 		list_add_tail(&rig.lane.inflight, &r->link);
-		rig.next_b = (rig.next_b + rig.bs_b) % DISK_B;
+		rig.next_b = (rig.next_b + rig.bs_b) % rig.disk_b;
 	}
 	chain_submit(&rig.lane, reqs, n);
 }
@@ -291,11 +303,14 @@ int tool_function(char **args)
 	pin_thread((unsigned)arg_num(args, "cpu", 0));
 	rig.bs_b = (unsigned)min_u64(arg_num(args, "bs", 4096), 64 * KIB);
 	rig.op = arg_num(args, "write", 0) ? REQ_WRITE : REQ_READ;
+	rig.touch = arg_num(args, "touch", 0);
 	rig.owner.complete = complete;
 	rig.side = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (with)
 		start_program(observes, peer ? atoi(peer) : -1);
-	open_lane(with, observes);
+	open_lane(align_down(arg_num(args, "ram", 0), rig.bs_b));
+	if (with)
+		add_function(observes);
 	rig.data = mmap(NULL, DEPTH_MAX * rig.bs_b, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (rig.data == MAP_FAILED || rig.side == MAP_FAILED)

@@ -18,7 +18,17 @@ int tool_step(char **args); /* instructions a request, by stepping a thread of t
 int tool_wake(char **args); /* from a kick to a thread that slept */
 int tool_noisy(char **args); /* a quiet disk's latency beside a noisy one */
 int tool_function(char **args); /* what a storage function costs */
+int tool_handoff(char **args); /* its floor: blocks handed to another thread and back */
 int tool_start(char **args); /* from exec to an accepting socket */
+
+/* Reads and changes all of a block: what a function does that works on data, with no work of its own. */
+static inline void touch_data(void *data, uint64_t len_b)
+{
+	uint64_t *word = data;
+
+	for (uint64_t i = 0; i < len_b / sizeof(*word); i++)
+		word[i] ^= 0x5a5a5a5a5a5a5a5aull;
+}
 
 /* Pins the calling thread to @cpu, or ends the program. */
 void pin_thread(unsigned cpu);
