@@ -100,8 +100,14 @@ static int check_boot(const struct vm_config *cfg, struct vm_error *err)
 		return vm_fail(err, -EINVAL, "kernel", "%s: %m", cfg->kernel);
 	if (cfg->initrd && access(cfg->initrd, R_OK))
 		return vm_fail(err, -EINVAL, "initrd", "%s: %m", cfg->initrd);
-	if (cfg->image && access(cfg->image, R_OK | W_OK))
+	if (cfg->image && access(cfg->image, cfg->snapshot ? R_OK : R_OK | W_OK))
 		return vm_fail(err, -EINVAL, "image", "%s: %m", cfg->image);
+	if (cfg->snapshot && !cfg->image)
+		return vm_fail(err, -EINVAL, "snapshot", "needs image=");
+	for (size_t i = 0; i < cfg->nfiles; i++)
+		if (access(cfg->files[i].path, cfg->files[i].readonly ? R_OK : R_OK | W_OK))
+			return vm_fail(err, -EINVAL, cfg->files[i].readonly ? "read" : "file", "%s: %m",
+				       cfg->files[i].path);
 	if (!cfg->kernel && !cfg->image && !cfg->ndisks)
 		return vm_fail(err, -EINVAL, "kernel", "nothing to boot: give kernel=, image= or disk=");
 	return 0;
@@ -199,17 +205,30 @@ static int add_sockets(struct args *a, const struct vm_config *cfg)
 	add(a, "socket,id=console,path=%s,server=on,wait=off,logfile=%s", quoted, quoted_log);
 	add(a, "-serial");
 	add(a, "chardev:console");
-	err = vm_path(path, sizeof(path), cfg->state_dir, cfg->name, VM_FILE_PID);
+	return 0;
+}
+
+/* Whether QEMU goes to the background, or stays a child that may do little. */
+static int add_process(struct args *a, const struct vm_config *cfg)
+{
+	char pid[PATH_MAX], log[PATH_MAX];
+	int err = vm_path(pid, sizeof(pid), cfg->state_dir, cfg->name, VM_FILE_PID);
+
+	if (cfg->held) {
+		add(a, "-sandbox");
+		add(a, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+		add(a, "-no-reboot");
+		return 0;
+	}
+	if (!err)
+		err = vm_path(log, sizeof(log), cfg->state_dir, cfg->name, VM_FILE_LOG);
 	if (err)
 		return err;
 	add(a, "-daemonize");
 	add(a, "-pidfile");
-	add(a, "%s", path);
-	err = vm_path(path, sizeof(path), cfg->state_dir, cfg->name, VM_FILE_LOG);
-	if (err)
-		return err;
+	add(a, "%s", pid);
 	add(a, "-D");
-	add(a, "%s", path);
+	add(a, "%s", log);
 	return 0;
 }
 
@@ -250,26 +269,45 @@ bool vm_io_uring_works(void)
 	return fd >= 0;
 }
 
-/* QEMU's own virtio-blk, as fast as this host lets it be. */
-static void add_image(struct args *a, const char *image, bool boot)
+/* A drive of QEMU's own, as fast as this host lets it be. */
+static void add_drive(struct args *a, const char *id, const char *path, const char *format,
+		      bool readonly, const char *more)
 {
-	size_t len = strlen(image);
-	/* by the name only: a guest may write any header into a raw image */
-	bool qcow2 = len > 6 && !strcmp(image + len - 6, ".qcow2");
 	char quoted[PATH_MAX];
 	/* tmpfs has no O_DIRECT */
-	int fd = open(image, O_RDWR | O_DIRECT | O_CLOEXEC);
+	int fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_DIRECT | O_CLOEXEC);
 
-	escape(image, quoted, sizeof(quoted));
+	escape(path, quoted, sizeof(quoted));
 	add(a, "-drive");
-	add(a, "if=none,id=image,format=%s,file=%s,cache=%s,aio=%s,discard=unmap",
-	    qcow2 ? "qcow2" : "raw", quoted, fd >= 0 ? "none" : "writeback",
-	    vm_io_uring_works() ? "io_uring" : "threads");
+	add(a, "if=none,id=%s,format=%s,file=%s,cache=%s,aio=%s,discard=unmap%s", id, format, quoted,
+	    fd >= 0 ? "none" : "writeback", vm_io_uring_works() ? "io_uring" : "threads", more);
 	fd_close(fd);
+}
+
+static void add_image(struct args *a, const struct vm_config *cfg)
+{
+	size_t len = strlen(cfg->image);
+	/* by the name only: a guest may write any header into a raw image */
+	bool qcow2 = len > 6 && !strcmp(cfg->image + len - 6, ".qcow2");
+
+	add_drive(a, "image", cfg->image, qcow2 ? "qcow2" : "raw", cfg->snapshot,
+		  cfg->snapshot ? ",snapshot=on" : "");
 	add(a, "-object");
 	add(a, "iothread,id=io");
 	add(a, "-device");
-	add(a, "virtio-blk-pci,drive=image,iothread=io%s", boot ? ",bootindex=1" : "");
+	add(a, "virtio-blk-pci,drive=image,iothread=io%s", cfg->kernel ? "" : ",bootindex=1");
+}
+
+/* Another machine of the same function may have them meanwhile. */
+static void add_file(struct args *a, const struct vm_file *f, unsigned number)
+{
+	char id[16];
+
+	snprintf(id, sizeof(id), "file%u", number);
+	add_drive(a, id, f->path, "raw", f->readonly, f->readonly ? ",readonly=on" : "");
+	add(a, "-device");
+	add(a, "virtio-blk-pci,drive=%s,serial=" VM_FILE_SERIAL "%u%s", id, number,
+	    f->readonly ? "" : ",share-rw=on");
 }
 
 static void add_boot(struct args *a, const struct vm_config *cfg)
@@ -329,6 +367,8 @@ int vm_argv(const struct vm_config *cfg, char ***ret_argv, struct vm_error *err)
 		return bad;
 	add_machine(&a, cfg, cfg->memory_b ? cfg->memory_b : VM_MEMORY_DEFAULT_B);
 	bad = add_sockets(&a, cfg);
+	if (!bad)
+		bad = add_process(&a, cfg);
 	if (bad) {
 		vm_argv_free(a.v);
 		return vm_fail(err, bad, "name", "the sockets of this machine would be longer than %d "
@@ -336,7 +376,9 @@ int vm_argv(const struct vm_config *cfg, char ***ret_argv, struct vm_error *err)
 	}
 	add_boot(&a, cfg);
 	if (cfg->image)
-		add_image(&a, cfg->image, !cfg->kernel);
+		add_image(&a, cfg);
+	for (size_t i = 0; i < cfg->nfiles; i++)
+		add_file(&a, &cfg->files[i], VM_FILE_FIRST + (unsigned)i);
 	for (size_t i = 0; i < cfg->ndisks; i++)
 		add_disk(&a, &cfg->disks[i], i, !cfg->kernel && !cfg->image && !i);
 	for (unsigned i = 0; i < cfg->spare; i++)

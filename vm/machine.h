@@ -32,6 +32,23 @@ int vm_path(char *ret_path, size_t size, const char *state_dir, const char *name
 #define VM_DISK_ID "disk-"
 
 struct qmp;
+struct vm_record;
+
+/* Judges @c, chooses its accelerator, locks the state directory, and makes the machine's own. *ret is what
+ * is known of it so far. Return: a descriptor, whose closing unlocks; -EEXIST; as vm_start(). */
+int vm_claim(struct vm_config *c, struct vm_record *ret, struct vm_error *err);
+/* QEMU, rec->pid, has set up its devices: its cores, and the note by which others find it. */
+int vm_settle(const struct vm_config *cfg, struct vm_record *rec, struct vm_error *err);
+/* Removes a machine's directory with everything that this room puts there. */
+void vm_remove_dir(const char *state_dir, const char *name);
+/* The same, if it is still that of @rec. Return: 0; -errno. */
+int vm_forget(const char *state_dir, const char *name, const struct vm_record *rec,
+	      struct vm_error *err);
+/* What QEMU's log holds, without the line's end; "" if nothing. */
+void vm_read_log(const struct vm_config *cfg, char *ret_text, size_t size);
+/* Ends QEMU: powers the guest down with @grace_ms, then makes it quit, then kills it. */
+void vm_end(const char *state_dir, const char *name, int pidfd, unsigned grace_ms);
+
 /* Fills in the disks and spare places of @info. Return: 0; -errno of qmp_call(). */
 int vm_ask_disks(struct qmp *q, struct vm_info *info);
 

@@ -29,8 +29,7 @@
 static const char *const machine_files[] = { VM_FILE_MACHINE, VM_FILE_PID, VM_FILE_LOG, VM_FILE_QMP,
 					     VM_FILE_CONSOLE, VM_FILE_CONSOLE_LOG };
 
-/* Removes a machine's directory with everything that this room puts there. */
-static void remove_dir(const char *state_dir, const char *name)
+void vm_remove_dir(const char *state_dir, const char *name)
 {
 	char path[PATH_MAX];
 
@@ -114,8 +113,8 @@ static int place_vcpus(struct qmp *q, const struct vm_config *cfg, struct vm_err
 	return bad;
 }
 
-/* After QEMU has gone to the background: pid, cores, and the note by which others find it. */
-static int settle(const struct vm_config *cfg, struct vm_record *rec, struct vm_error *err)
+/* Which process QEMU is in the background. */
+static int read_pid(const struct vm_config *cfg, struct vm_record *rec, struct vm_error *err)
 {
 	char path[PATH_MAX], *text = NULL;
 	int bad = vm_path(path, sizeof(path), cfg->state_dir, cfg->name, VM_FILE_PID);
@@ -125,6 +124,14 @@ static int settle(const struct vm_config *cfg, struct vm_record *rec, struct vm_
 		return vm_fail(err, -EIO, NULL, "QEMU left no pid file");
 	rec->pid = atoi(text);
 	free(text);
+	return 0;
+}
+
+int vm_settle(const struct vm_config *cfg, struct vm_record *rec, struct vm_error *err)
+{
+	char path[PATH_MAX];
+	int bad = 0;
+
 	if (vm_start_ticks(rec->pid, &rec->start_ticks))
 		return vm_fail(err, -EIO, NULL, "QEMU ended at once");
 	rec->started_s = (uint64_t)time(NULL);
@@ -142,10 +149,10 @@ static int settle(const struct vm_config *cfg, struct vm_record *rec, struct vm_
 	return bad ? bad : vm_record_save(cfg->state_dir, cfg->name, rec);
 }
 
-/* QEMU's log: what it says once it has begun to go to the background. */
-static void read_log(const struct vm_config *cfg, char *ret_text, size_t size)
+void vm_read_log(const struct vm_config *cfg, char *ret_text, size_t size)
 {
 	char path[PATH_MAX], *text = NULL;
+	size_t len;
 
 	*ret_text = 0;
 	if (vm_path(path, sizeof(path), cfg->state_dir, cfg->name, VM_FILE_LOG))
@@ -155,6 +162,8 @@ static void read_log(const struct vm_config *cfg, char *ret_text, size_t size)
 	if (fd >= 0 && fd_read_file(fd, LOG_MAX_B, &text) >= 0)
 		snprintf(ret_text, size, "%s", text);
 	free(text);
+	for (len = strlen(ret_text); len && ret_text[len - 1] == '\n';)
+		ret_text[--len] = 0;
 }
 
 /* Runs QEMU until it is in the background or has refused. */
@@ -173,7 +182,7 @@ static int launch(const struct vm_config *cfg, struct vm_error *err)
 	if (status < 0)
 		return vm_fail(err, status, NULL, "cannot start QEMU: %s", strerror(-status));
 	if (!*said)
-		read_log(cfg, said, sizeof(said));
+		vm_read_log(cfg, said, sizeof(said));
 	size_t len = strlen(said);
 
 	while (len && said[len - 1] == '\n')
@@ -189,47 +198,60 @@ static void end_process(int pidfd)
 	poll(&p, 1, KILL_MS);
 }
 
-int vm_start(const struct vm_config *cfg, struct vm_info *ret_info, struct vm_error *err)
+int vm_claim(struct vm_config *c, struct vm_record *ret, struct vm_error *err)
 {
-	struct vm_config c = *cfg;
 	char dir[PATH_MAX], **argv;
-	struct vm_record rec;
 
-	if (c.accel == VM_ACCEL_AUTO)
-		c.accel = vm_probe_kvm(err) ? VM_ACCEL_TCG : VM_ACCEL_KVM;
+	if (c->accel == VM_ACCEL_AUTO)
+		c->accel = vm_probe_kvm(err) ? VM_ACCEL_TCG : VM_ACCEL_KVM;
 	/* judged before anything is touched */
-	int bad = vm_argv(&c, &argv, err);
+	int bad = vm_argv(c, &argv, err);
 
 	if (bad)
 		return bad;
 	vm_argv_free(argv);
-	CLEANUP(fd_cleanup) int lock = lock_state_dir(c.state_dir, err);
+	CLEANUP(fd_cleanup) int lock = lock_state_dir(c->state_dir, err);
 
 	if (lock < 0)
 		return lock;
-	if (!vm_record_load(c.state_dir, c.name, &rec)) {
-		CLEANUP(fd_cleanup) int pidfd = vm_pidfd(&rec);
+	if (!vm_record_load(c->state_dir, c->name, ret)) {
+		CLEANUP(fd_cleanup) int pidfd = vm_pidfd(ret);
 
 		if (pidfd >= 0)
-			return vm_fail(err, -EEXIST, "name", "%s runs already (pid %d)", c.name, rec.pid);
+			return vm_fail(err, -EEXIST, "name", "%s runs already (pid %d)", c->name,
+				       ret->pid);
 	}
-	remove_dir(c.state_dir, c.name);
-	bad = vm_path(dir, sizeof(dir), c.state_dir, c.name, NULL);
+	vm_remove_dir(c->state_dir, c->name);
+	bad = vm_path(dir, sizeof(dir), c->state_dir, c->name, NULL);
 	if (bad || mkdir(dir, 0700))
 		return vm_fail(err, bad ? bad : -errno, "name", "cannot make the machine's directory: "
 			       "%m");
-	rec = (struct vm_record){ .memory_b = c.memory_b ? c.memory_b : VM_MEMORY_DEFAULT_B,
-				  .cpus = c.cpus ? c.cpus : 1, .kvm = c.accel == VM_ACCEL_KVM };
-	bad = launch(&c, err);
+	*ret = (struct vm_record){ .memory_b = c->memory_b ? c->memory_b : VM_MEMORY_DEFAULT_B,
+				   .cpus = c->cpus ? c->cpus : 1, .kvm = c->accel == VM_ACCEL_KVM };
+	return fd_steal(&lock);
+}
+
+int vm_start(const struct vm_config *cfg, struct vm_info *ret_info, struct vm_error *err)
+{
+	struct vm_config c = *cfg;
+	struct vm_record rec;
+	CLEANUP(fd_cleanup) int lock = vm_claim(&c, &rec, err);
+
+	if (lock < 0)
+		return lock;
+	int bad = launch(&c, err);
+
+	if (!bad)
+		bad = read_pid(&c, &rec, err);
 	if (!bad) {
-		bad = settle(&c, &rec, err);
+		bad = vm_settle(&c, &rec, err);
 		CLEANUP(fd_cleanup) int pidfd = bad ? vm_pidfd(&rec) : -1;
 
 		if (pidfd >= 0)
 			end_process(pidfd);
 	}
 	if (bad)
-		remove_dir(c.state_dir, c.name);
+		vm_remove_dir(c.state_dir, c.name);
 	else if (ret_info)
 		bad = vm_get(c.state_dir, c.name, ret_info);
 	return bad;
@@ -349,29 +371,40 @@ static bool end_by(const char *path, const char *command, int pidfd, unsigned ms
 	return wait_end(pidfd, ms);
 }
 
-int vm_stop(const char *state_dir, const char *name, unsigned grace_ms, struct vm_error *err)
+void vm_end(const char *state_dir, const char *name, int pidfd, unsigned grace_ms)
 {
 	char path[FD_SOCKET_PATH_MAX + 1];
-	struct vm_record rec;
 
-	if (vm_name_check(name, err) || vm_record_load(state_dir, name, &rec))
-		return vm_fail(err, -ENOENT, "name", "no machine %s", name);
-	if (vm_path(path, sizeof(path), state_dir, name, VM_FILE_QMP))
-		return -ENAMETOOLONG;
-	CLEANUP(fd_cleanup) int pidfd = vm_pidfd(&rec);
-
-	if (pidfd >= 0 && !(grace_ms && end_by(path, "system_powerdown", pidfd, grace_ms)) &&
-	    !end_by(path, "quit", pidfd, QUIT_MS))
+	if (vm_path(path, sizeof(path), state_dir, name, VM_FILE_QMP) ||
+	    (!(grace_ms && end_by(path, "system_powerdown", pidfd, grace_ms)) &&
+	     !end_by(path, "quit", pidfd, QUIT_MS)))
 		end_process(pidfd);
+}
+
+int vm_forget(const char *state_dir, const char *name, const struct vm_record *rec,
+	      struct vm_error *err)
+{
 	CLEANUP(fd_cleanup) int lock = lock_state_dir(state_dir, err);
+	struct vm_record now;
 
 	if (lock < 0)
 		return lock;
 	/* the name may have been taken anew meanwhile */
-	struct vm_record now;
-
-	if (!vm_record_load(state_dir, name, &now) && now.pid == rec.pid &&
-	    now.start_ticks == rec.start_ticks)
-		remove_dir(state_dir, name);
+	if (!vm_record_load(state_dir, name, &now) && now.pid == rec->pid &&
+	    now.start_ticks == rec->start_ticks)
+		vm_remove_dir(state_dir, name);
 	return 0;
+}
+
+int vm_stop(const char *state_dir, const char *name, unsigned grace_ms, struct vm_error *err)
+{
+	struct vm_record rec;
+
+	if (vm_name_check(name, err) || vm_record_load(state_dir, name, &rec))
+		return vm_fail(err, -ENOENT, "name", "no machine %s", name);
+	CLEANUP(fd_cleanup) int pidfd = vm_pidfd(&rec);
+
+	if (pidfd >= 0)
+		vm_end(state_dir, name, pidfd, grace_ms);
+	return vm_forget(state_dir, name, &rec, err);
 }

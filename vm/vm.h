@@ -39,6 +39,16 @@ struct vm_function {
 	uint64_t memory_b;
 };
 
+/* A raw file that the guest has as a disk of QEMU's own; its serial is VM_FILE_SERIAL and its number, the
+ * first one's is VM_FILE_FIRST. Others that open it as one of these may have it, too. */
+struct vm_file {
+	const char *path;
+	bool readonly;
+};
+
+#define VM_FILE_SERIAL "postern-"
+#define VM_FILE_FIRST 4
+
 /* What a guest consists of. Nothing is kept after the call. */
 struct vm_config {
 	const char *name;
@@ -55,6 +65,9 @@ struct vm_config {
 	const char *append;       /* after "console=ttyS0" */
 	unsigned poll_queues;     /* guest queues that it polls (needs a kernel), 0..queues-1 */
 	const char *image;        /* a disk image to boot from (*.qcow2 is qcow2, all else raw) */
+	bool snapshot;            /* what the guest writes to it is thrown away at the end */
+	const struct vm_file *files;
+	size_t nfiles;
 	bool network;             /* user-mode network behind the host's */
 	const struct vm_disk *disks;
 	size_t ndisks;
@@ -63,6 +76,8 @@ struct vm_config {
 	size_t ncores;            /* 0 or cpus */
 	const char *const *extra; /* more QEMU arguments, or NULL */
 	size_t nextra;
+	bool held;                /* for vm_hold(): QEMU stays in the foreground, may start nothing and
+				   * gain no privilege, and a guest that starts anew ends it */
 };
 
 /* Why a call failed: the field of vm_config at fault (or NULL) and a sentence. */
@@ -108,6 +123,18 @@ bool vm_io_uring_works(void);
  * (@err names the field); -EEXIST when the name runs already; -EIO when QEMU refused (@err has its
  * words); other -errno. Nothing is left behind on failure. */
 int vm_start(const struct vm_config *cfg, struct vm_info *ret_info, struct vm_error *err);
+
+/* As vm_start(), but QEMU is a child of the caller, ends with it, and this returns when it has ended: that
+ * of the same name which is just ending is waited for, and at the end the directory is removed. @up is
+ * told when QEMU has set up its devices. A byte on @wish_fd asks for the end, which the guest gets
+ * @grace_ms for; any other word (VM_WISH_TELL) for another call of @up. -1: nobody wishes.
+ * Return: 0 when it was asked to end; -ECHILD when it ended by itself (@err has its words); as
+ * vm_start(). */
+int vm_hold(const struct vm_config *cfg, int wish_fd, unsigned grace_ms,
+	    void (*up)(void *arg, const struct vm_info *info), void *arg, struct vm_error *err);
+
+#define VM_WISH_TELL 't'
+#define VM_WISH_END 'e'
 
 /* All machines under @state_dir (NULL: vm_state_dir()), by name. Ownership: caller frees *ret.
  * Return: how many; -errno. */

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vm/vm_ctl.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,6 +22,10 @@
 #define S_TO_MS 1000u
 #define FORCE_WAIT_S 10 /* that a guest gets, before force=on resets it */
 #define FREE_LOOK_MS 20
+#define FILES_MAX 8
+/* Where whoever started this command to hold a machine is told of it, and says what it wishes. */
+#define HOLDER_FD 3
+#define HELD_GRACE_MS 2000
 
 static const char *control_path;
 
@@ -100,6 +107,58 @@ static int look_up_function(const char *name, struct vm_function *ret, json_t *a
 	return ctl_fail(err, -EINVAL, "bad_value", "function", "'%s' was not added with vm=on", name);
 }
 
+/* The same, from whoever knows it and says so. */
+static int take_function(const json_t *params, struct vm_function *ret, struct ctl_error *err)
+{
+	struct stat st;
+
+	*ret = (struct vm_function){ ctl_str(params, "function_port"),
+				     ctl_str(params, "function_socket"),
+				     ctl_str(params, "function_memory"), 0 };
+	if (!ret->port || !ret->socket || !ret->memory)
+		return ctl_fail(err, -EINVAL, "missing_param", "function_port",
+				"function_port=, function_socket= and function_memory= go together");
+	if (stat(ret->memory, &st))
+		return ctl_fail(err, -EINVAL, "bad_value", "function_memory", "%m");
+	ret->memory_b = (uint64_t)st.st_size;
+	return 0;
+}
+
+/* What a function's machine has for it, if it is one. */
+static int find_function(const json_t *params, struct vm_config *cfg, struct vm_function *room,
+			 json_t *answers, struct ctl_error *err)
+{
+	int code = 0;
+
+	if (ctl_has(params, "function"))
+		code = look_up_function(ctl_str(params, "function"), room, answers, err);
+	else if (ctl_has(params, "function_port"))
+		code = take_function(params, room, err);
+	else
+		return 0;
+	cfg->function = room;
+	return code;
+}
+
+static int take_files(const json_t *params, struct vm_file *files, size_t *ret_n,
+		      struct ctl_error *err)
+{
+	static const char *const kinds[] = { "file", "read" };
+
+	for (unsigned k = 0; k < ARRAY_SIZE(kinds); k++) {
+		json_t *paths = json_object_get(params, kinds[k]), *path;
+		size_t i;
+
+		json_array_foreach(paths, i, path) {
+			if (*ret_n == FILES_MAX)
+				return ctl_fail(err, -E2BIG, "out_of_range", kinds[k],
+						"at most %d files in all", FILES_MAX);
+			files[(*ret_n)++] = (struct vm_file){ json_string_value(path), k };
+		}
+	}
+	return 0;
+}
+
 /* Every disk=NAME of the command. *ret_answers keeps the strings alive. */
 static int look_up_all(const json_t *params, struct vm_disk *disks, size_t *ret_n,
 		       json_t *answers, struct ctl_error *err)
@@ -163,12 +222,73 @@ static json_t *info_json(const struct vm_info *i)
 			 (json_int_t)(up_s * NS_PER_S), "disks", disks);
 }
 
+/* Whether somebody who is told of it holds this process. */
+static bool has_holder(void)
+{
+	int type = 0;
+	socklen_t len = sizeof(type);
+
+	return !getsockopt(HOLDER_FD, SOL_SOCKET, SO_TYPE, &type, &len) && type == SOCK_SEQPACKET;
+}
+
+static void tell_holder(const char *text)
+{
+	send(HOLDER_FD, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void held_up(void *arg, const struct vm_info *info)
+{
+	const struct vm_error *why = arg;
+	char text[sizeof(why->text) + 64];
+
+	snprintf(text, sizeof(text), "up %d %s %s", (int)info->pid, info->accel, why->text);
+	tell_holder(text);
+}
+
+static void not_told(void *arg, const struct vm_info *info)
+{
+}
+
+/* Starts it and stays until it has ended. */
+static int hold(const struct vm_config *cfg, struct ctl_error *err)
+{
+	struct vm_error why = { 0 };
+	bool is_held = has_holder();
+	char text[sizeof(err->text) + sizeof(err->param) + 16];
+
+	if (is_held)
+		fcntl(HOLDER_FD, F_SETFD, FD_CLOEXEC); /* nothing for QEMU */
+	int code = vm_hold(cfg, is_held ? HOLDER_FD : -1, HELD_GRACE_MS, is_held ? held_up : not_told,
+			   &why, &why);
+
+	if (!code)
+		return 0;
+	code = report(code, &why, err);
+	snprintf(text, sizeof(text), "down %s%s%s", err->param, *err->param ? "= " : "", err->text);
+	if (is_held)
+		tell_holder(text);
+	return code;
+}
+
+/* In the background: it outlives the command. */
+static int launch(const struct vm_config *cfg, json_t **ret, struct ctl_error *err)
+{
+	struct vm_error why = { 0 };
+	struct vm_info info;
+	int code = vm_start(cfg, &info, &why);
+
+	if (code)
+		return report(code, &why, err);
+	*ret = info_json(&info);
+	if (*why.text)
+		json_object_set_new(*ret, "note", json_string(why.text));
+	return 0;
+}
+
 static int start(const json_t *params, struct vm_config *cfg, json_t **ret, struct ctl_error *err)
 {
 	json_t *cores = json_object_get(params, "cores"), *extra = json_object_get(params, "qemu");
 	unsigned core[CORES_MAX];
-	struct vm_error why = { 0 };
-	struct vm_info info;
 	json_t *value;
 	size_t i;
 
@@ -185,20 +305,16 @@ static int start(const json_t *params, struct vm_config *cfg, json_t **ret, stru
 		words[i] = json_string_value(value);
 	cfg->extra = words;
 	cfg->nextra = json_array_size(extra);
-	int code = vm_start(cfg, &info, &why);
+	int code = ctl_bool(params, "foreground") ? hold(cfg, err) : launch(cfg, ret, err);
 
 	free(words);
-	if (code)
-		return report(code, &why, err);
-	*ret = info_json(&info);
-	if (*why.text)
-		json_object_set_new(*ret, "note", json_string(why.text));
-	return 0;
+	return code;
 }
 
 static int run_run(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
 {
 	struct vm_disk disks[DISKS_MAX] = { 0 };
+	struct vm_file files[FILES_MAX];
 	json_t *answers = json_array();
 	struct vm_config cfg = {
 		.name = ctl_str(params, "name"),
@@ -213,16 +329,18 @@ static int run_run(struct ctl *ctl, const json_t *params, json_t **ret, struct c
 		.append = ctl_str(params, "append"),
 		.poll_queues = (unsigned)ctl_u64(params, "poll_queues"),
 		.image = ctl_str(params, "image"),
+		.snapshot = ctl_bool(params, "snapshot"),
 		.network = ctl_bool(params, "network"),
 		.disks = disks,
+		.files = files,
 	};
 	struct vm_function function;
 	int code = look_up_all(params, disks, &cfg.ndisks, answers, err);
 
-	if (!code && ctl_has(params, "function")) {
-		cfg.function = &function;
-		code = look_up_function(ctl_str(params, "function"), &function, answers, err);
-	}
+	if (!code)
+		code = take_files(params, files, &cfg.nfiles, err);
+	if (!code)
+		code = find_function(params, &cfg, &function, answers, err);
 	for (size_t i = 0; i < cfg.ndisks && !code; i++)
 		code = choose_queues(params, &cfg, &disks[i], err);
 	if (!code)
@@ -478,6 +596,12 @@ static const struct ctl_param run_params[] = {
 	{ .name = "disk", .type = CTL_NAME, .list = true, .help = "A disk of posternd's: /dev/vda, vdb" },
 	{ .name = "function", .type = CTL_NAME,
 	  .help = "A function of posternd's, added with vm=on, whose program runs in this machine" },
+	{ .name = "function_port", .type = CTL_STRING, .max = 64,
+	  .help = "Instead of function=, where its machine is known: the name of the port that it has" },
+	{ .name = "function_socket", .type = CTL_PATH, .help = "And where that leads" },
+	{ .name = "function_memory", .type = CTL_PATH, .help = "And the memory that is shared" },
+	{ .name = "foreground", .type = CTL_BOOL, .value = "off",
+	  .help = "Stay until the machine has ended; it ends with the command, or if its guest reboots" },
 	{ .name = "cpus", .type = CTL_UINT, .min = 1, .max = CORES_MAX, .value = "1",
 	  .help = "Virtual CPUs" },
 	{ .name = "memory", .type = CTL_SIZE, .min = MIB, .value = "512M", .help = "Memory" },
@@ -490,6 +614,12 @@ static const struct ctl_param run_params[] = {
 	{ .name = "append", .type = CTL_STRING, .help = "Its words, after console=ttyS0" },
 	{ .name = "image", .type = CTL_PATH,
 	  .help = "A disk image on QEMU's own virtio-blk, before the disks; raw unless *.qcow2" },
+	{ .name = "snapshot", .type = CTL_BOOL, .value = "off",
+	  .help = "What the guest writes to image= is thrown away when the machine ends" },
+	{ .name = "file", .type = CTL_PATH, .list = true,
+	  .help = "A raw file as one more disk of QEMU's own, by its serial: postern-4 and so on" },
+	{ .name = "read", .type = CTL_PATH, .list = true,
+	  .help = "The same, to be read; its serial after those of file=" },
 	QUEUES_PARAM,
 	{ .name = "poll_queues", .type = CTL_UINT, .value = "0",
 	  .help = "Queues that the guest polls instead of taking interrupts; needs kernel=" },

@@ -104,6 +104,68 @@ static void has_room_for_disks_and_memory_that_come_later(void **state)
 	vm_argv_free(argv);
 }
 
+static void throws_away_what_a_snapshot_gets(void **state)
+{
+	struct vm_config cfg = plain();
+
+	cfg.image = "/dev/null"; /* to be read by anyone */
+	cfg.snapshot = true;
+	char **argv = build(&cfg);
+
+	assert_non_null(strstr(option(argv, "-drive", 0), "file=/dev/null,"));
+	assert_non_null(strstr(option(argv, "-drive", 0), ",snapshot=on"));
+	vm_argv_free(argv);
+	cfg.snapshot = false;
+	argv = build(&cfg);
+	assert_null(strstr(option(argv, "-drive", 0), "snapshot"));
+	vm_argv_free(argv);
+	cfg.image = NULL;
+	cfg.snapshot = true;
+	refused(&cfg, "snapshot");
+}
+
+static void has_files_as_disks_that_their_serials_tell_apart(void **state)
+{
+	struct vm_file files[] = { { "/dev/null", false }, { "/dev/zero", true } };
+	struct vm_config cfg = plain();
+
+	cfg.files = files;
+	cfg.nfiles = 2;
+	char **argv = build(&cfg);
+
+	assert_non_null(strstr(option(argv, "-drive", 0), "id=file4,format=raw,file=/dev/null,"));
+	assert_null(strstr(option(argv, "-drive", 0), "readonly"));
+	/* two machines of a function have it while one replaces the other */
+	assert_string_equal(option(argv, "-device", 0),
+			    "virtio-blk-pci,drive=file4,serial=postern-4,share-rw=on");
+	assert_non_null(strstr(option(argv, "-drive", 1), ",readonly=on"));
+	assert_string_equal(option(argv, "-device", 1),
+			    "virtio-blk-pci,drive=file5,serial=postern-5");
+	vm_argv_free(argv);
+	files[0].path = "/nonexistent/file";
+	refused(&cfg, "file");
+	files[0].path = "/dev/null";
+	files[1].path = "/nonexistent/file";
+	refused(&cfg, "read");
+}
+
+static void stays_in_the_foreground_and_may_do_little_when_held(void **state)
+{
+	struct vm_config cfg = plain();
+	char **argv = build(&cfg);
+
+	assert_true(has(argv, "-daemonize"));
+	assert_false(has(argv, "-sandbox"));
+	vm_argv_free(argv);
+	cfg.held = true;
+	argv = build(&cfg);
+	assert_false(has(argv, "-daemonize"));
+	assert_string_equal(option(argv, "-sandbox", 0), "on,obsolete=deny,elevateprivileges=deny,"
+			    "spawn=deny,resourcecontrol=deny");
+	assert_true(has(argv, "-no-reboot"));
+	vm_argv_free(argv);
+}
+
 static void shares_memory_and_a_port_as_a_function(void **state)
 {
 	const struct vm_function f = { "a.port", "/run/f,n.function", "/proc/7/fd/9", 768 * MIB };
@@ -303,6 +365,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(boots_from_the_disk_unless_told_otherwise),
 		cmocka_unit_test(has_room_for_disks_and_memory_that_come_later),
+		cmocka_unit_test(throws_away_what_a_snapshot_gets),
+		cmocka_unit_test(has_files_as_disks_that_their_serials_tell_apart),
+		cmocka_unit_test(stays_in_the_foreground_and_may_do_little_when_held),
 		cmocka_unit_test(shares_memory_and_a_port_as_a_function),
 		cmocka_unit_test(passes_kernel_initrd_and_polled_queues),
 		cmocka_unit_test(offers_packed_rings_and_hugepages_when_asked),

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A machine that somebody holds: QEMU is a child of this process and ends with it, so whoever started
+ * this process and ends it ends the machine, and learns of its end by waiting for this process.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "vm/machine.h"
+#include "vm/qmp.h"
+
+#define START_NS (30 * NS_PER_S) /* until QEMU answers: a busy machine's disks take their time */
+#define ENDING_MS 10000		 /* that a predecessor gets */
+#define LOOK_MS 20
+#define QMP_MS 5000
+
+/* In the child. Does not return. */
+static void become(char *const argv[], int log_fd, pid_t parent)
+{
+	int null = open("/dev/null", O_RDONLY);
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(127);
+	dup2(null, STDIN_FILENO);
+	dup2(log_fd, STDOUT_FILENO);
+	dup2(log_fd, STDERR_FILENO);
+	execvp(argv[0], argv);
+	dprintf(STDERR_FILENO, "%s: %m\n", argv[0]);
+	_exit(127);
+}
+
+/* Return: QEMU's pid; -errno. */
+static pid_t launch(const struct vm_config *cfg, struct vm_error *err)
+{
+	char path[PATH_MAX], **argv;
+	int bad = vm_path(path, sizeof(path), cfg->state_dir, cfg->name, VM_FILE_LOG);
+
+	if (!bad)
+		bad = vm_argv(cfg, &argv, err);
+	if (bad)
+		return bad;
+	CLEANUP(fd_cleanup) int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	pid_t parent = getpid(), pid = fd < 0 ? -1 : fork();
+
+	if (!pid)
+		become(argv, fd, parent);
+	vm_argv_free(argv);
+	return pid < 0 ? -errno : pid;
+}
+
+static bool has_ended(int pidfd, int wait_ms)
+{
+	struct pollfd w = { .fd = pidfd, .events = POLLIN };
+
+	return poll(&w, 1, wait_ms) > 0;
+}
+
+/* What QEMU said last, or how it ended. Return: -ECHILD. */
+static int ended(const struct vm_config *cfg, pid_t pid, struct vm_error *err)
+{
+	char said[sizeof(err->text) - 64];
+	int status = 0;
+
+	waitpid(pid, &status, 0);
+	vm_read_log(cfg, said, sizeof(said));
+	if (*said)
+		return vm_fail(err, -ECHILD, NULL, "QEMU: %s", said);
+	if (WIFSIGNALED(status))
+		return vm_fail(err, -ECHILD, NULL, "QEMU was ended by signal %d (%s)",
+			       WTERMSIG(status), strsignal(WTERMSIG(status)));
+	return vm_fail(err, -ECHILD, NULL, WEXITSTATUS(status) ? "QEMU gave up without a word" :
+								  "its guest has stopped");
+}
+
+/* Waits until QEMU answers on its control socket, which is when it has set up its devices. */
+static int await_up(const struct vm_config *cfg, int pidfd, struct vm_error *err)
+{
+	uint64_t until_ns = clock_ns() + START_NS;
+	char path[FD_SOCKET_PATH_MAX + 1];
+	struct qmp *q = NULL;
+	int bad = vm_path(path, sizeof(path), cfg->state_dir, cfg->name, VM_FILE_QMP);
+
+	while (!bad && !has_ended(pidfd, 0)) {
+		if (!qmp_open(path, QMP_MS, &q)) {
+			qmp_close(q);
+			return 0;
+		}
+		if (clock_ns() > until_ns)
+			return vm_fail(err, -ETIMEDOUT, NULL, "QEMU does not answer");
+		has_ended(pidfd, LOOK_MS);
+	}
+	return bad ? bad : -ECHILD;
+}
+
+/* A predecessor of the same name that has been told to end is given the time for it. */
+static void await_predecessor(const struct vm_config *cfg)
+{
+	struct vm_record rec;
+	CLEANUP(fd_cleanup) int pidfd = vm_record_load(cfg->state_dir, cfg->name, &rec) ?
+					       -1 : vm_pidfd(&rec);
+
+	if (pidfd >= 0)
+		has_ended(pidfd, ENDING_MS);
+}
+
+/* Return: whether the end was asked for. */
+static bool take_wish(const struct vm_config *cfg, int wish_fd,
+		      void (*up)(void *arg, const struct vm_info *info), void *arg)
+{
+	struct vm_info info;
+	char word;
+	ssize_t n = recv(wish_fd, &word, 1, MSG_DONTWAIT);
+
+	if (n < 0)
+		return errno != EAGAIN && errno != EINTR;
+	if (n && word == VM_WISH_TELL && !vm_get(cfg->state_dir, cfg->name, &info))
+		up(arg, &info);
+	return !n || word == VM_WISH_END;
+}
+
+/* Waits for the end of QEMU, or for somebody to wish it. Return: as vm_hold(). */
+static int watch(const struct vm_config *cfg, const struct vm_record *rec, int pidfd, int wish_fd,
+		 unsigned grace_ms, void (*up)(void *arg, const struct vm_info *info), void *arg,
+		 struct vm_error *err)
+{
+	struct pollfd w[] = { { .fd = pidfd, .events = POLLIN }, { .fd = wish_fd, .events = POLLIN } };
+
+	for (;;) {
+		if (poll(w, ARRAY_SIZE(w), -1) < 0 && errno != EINTR)
+			return -errno;
+		if (w[0].revents)
+			return ended(cfg, rec->pid, err);
+		if (w[1].revents && take_wish(cfg, wish_fd, up, arg))
+			break;
+	}
+	vm_end(cfg->state_dir, cfg->name, pidfd, grace_ms);
+	waitpid(rec->pid, NULL, 0);
+	return 0;
+}
+
+/* Context: the state directory is locked, and the machine's own is made. */
+static int begin(const struct vm_config *cfg, struct vm_record *rec, int *ret_pidfd,
+		 struct vm_error *err)
+{
+	pid_t pid = launch(cfg, err);
+
+	if (pid < 0)
+		return pid;
+	rec->pid = pid;
+	/* a child that nobody has waited for: its number is still its own */
+	*ret_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int bad = *ret_pidfd < 0 ? -errno : await_up(cfg, *ret_pidfd, err);
+
+	if (!bad)
+		bad = vm_settle(cfg, rec, err);
+	if (bad == -ECHILD || (*ret_pidfd >= 0 && has_ended(*ret_pidfd, 0)))
+		return ended(cfg, pid, err);
+	if (bad) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	return bad;
+}
+
+int vm_hold(const struct vm_config *config, int wish_fd, unsigned grace_ms,
+	    void (*up)(void *arg, const struct vm_info *info), void *arg, struct vm_error *err)
+{
+	CLEANUP(fd_cleanup) int pidfd = -1;
+	struct vm_config c = *config;
+	struct vm_record rec;
+	struct vm_info info;
+
+	c.held = true;
+	await_predecessor(&c);
+	int lock = vm_claim(&c, &rec, err);
+	int bad = lock < 0 ? lock : begin(&c, &rec, &pidfd, err);
+
+	if (lock >= 0 && bad)
+		vm_remove_dir(c.state_dir, c.name);
+	fd_close(lock);
+	if (bad)
+		return bad;
+	if (!vm_get(c.state_dir, c.name, &info))
+		up(arg, &info);
+	bad = watch(&c, &rec, pidfd, wish_fd, grace_ms, up, arg, err);
+	vm_forget(c.state_dir, c.name, &rec, NULL);
+	return bad;
+}
