@@ -26,6 +26,18 @@ static json_t *absolute(const char *path)
 	return json_string(whole);
 }
 
+/* A word that stands where a path could. */
+static bool is_choice(const json_t *param, const char *text)
+{
+	json_t *choice;
+	size_t i;
+
+	json_array_foreach(json_object_get(param, "choices"), i, choice)
+		if (!strcmp(text, json_string_value(choice)))
+			return true;
+	return false;
+}
+
 static void resolve_kind_paths(const json_t *schema, const json_t *param, json_t *value)
 {
 	const json_t *kind = cli_find_param(cli_kinds(schema, ctl_str(param, "set")),
@@ -52,7 +64,7 @@ static json_t *read_value(const json_t *schema, const json_t *param, const char 
 			resolve_kind_paths(schema, param, value);
 		return value;
 	}
-	value = is_type(param, "path") ? absolute(text) : json_string(text);
+	value = is_type(param, "path") && !is_choice(param, text) ? absolute(text) : json_string(text);
 	if (!value)
 		ctl_fail(err, 0, "bad_value", ctl_str(param, "name"), "the text is not UTF-8");
 	return value;

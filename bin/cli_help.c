@@ -43,13 +43,15 @@ static void word_for(const json_t *p, char *buf, size_t len)
 
 	buf[0] = '\0';
 	json_array_foreach(json_object_get(p, "choices"), i, choice) {
-		size_t used = strlen(buf);
+		size_t at = strlen(buf);
 
-		snprintf(buf + used, len - used, "%s%s", i ? "|" : "", json_string_value(choice));
+		snprintf(buf + at, len - at, "%s%s", i ? "|" : "", json_string_value(choice));
 	}
+	size_t used = strlen(buf);
+
 	for (i = 0; i < ARRAY_SIZE(word); i++)
 		if (!strcmp(type, word[i][0]))
-			snprintf(buf, len, "%s", word[i][1]);
+			snprintf(buf + used, len - used, "%s%s", used ? "|" : "", word[i][1]);
 	if (!strcmp(type, "kind"))
 		snprintf(buf, len, "KIND[,...]");
 }

@@ -78,8 +78,11 @@ static int ask_unmake(void *arg)
 static int ask_spawn(void *arg, struct ctl_spawn *s)
 {
 	struct link_program p;
-	int err = link_spawn(arg, s->adopt, s->name, s->run, s->memory_mib, s->cpus, s->files,
-			     s->nfile, &p);
+	const struct link_spawn what = { .adopt = s->adopt, .is_machine = s->is_machine,
+					 .name = s->name, .run = s->run,
+					 .memory_mib = s->memory_mib, .cpus = s->cpus,
+					 .files = s->files, .nfile = s->nfile };
+	int err = link_spawn(arg, &what, &p);
 
 	if (err)
 		return err;

@@ -71,9 +71,25 @@ static bool name_ok(const char *s)
 	return *s && strchr(first, *s) && s[strspn(s, more)] == '\0';
 }
 
+/* The word of @p's that @in is, or stands for. Return: NULL: none. */
+static const char *find_choice(const struct ctl_param *p, const json_t *in)
+{
+	const char *text = json_is_boolean(in) ? (json_is_true(in) ? "on" : "off") :
+						 json_string_value(in);
+
+	for (const char *const *w = p->choices; w && text && *w; w++)
+		if (!strcmp(text, *w))
+			return *w;
+	return NULL;
+}
+
 static int check_text(const struct check *c, const struct ctl_param *p, const char *where,
 		      const json_t *in, json_t **ret)
 {
+	const char *choice = p->type == CTL_PATH ? find_choice(p, in) : NULL;
+
+	if (choice)
+		return keep(c, json_string(choice), ret);
 	static const uint64_t longest[] = { [CTL_STRING] = STRING_MAX_LEN,
 					    [CTL_NAME] = NAME_MAX_LEN,
 					    [CTL_PATH] = PATH_MAX_LEN };

@@ -35,7 +35,7 @@ struct ctl_param {
 	const char *name;
 	enum ctl_type type;
 	const char *help;	    /* one line, no full stop */
-	const char *const *choices; /* CTL_ENUM: NULL-terminated */
+	const char *const *choices; /* CTL_ENUM; CTL_PATH: words that it may be instead. NULL-terminated */
 	const char *kind_set;	    /* CTL_KIND: name of the set in the tables of bin/ */
 	const char *value;	    /* written in when the caller gives none; NULL: left out */
 	uint64_t min, max;	    /* inclusive; max 0: no bound but the type's own */
@@ -125,6 +125,8 @@ json_t *ctl_schema(const struct ctl_tables *tables, const char *version);
 struct ctl_spawn {
 	const char *name, *run; /* the program's name, and it with its arguments */
 	bool adopt;		/* one that runs since before a restart, or none */
+	bool is_machine;	/* run: a machine's name and words of `postern vm run`, a line each; the
+				 * memory that it shares is the one file */
 	uint32_t memory_mib;
 	const char *cpus; /* NULL: anywhere */
 	const int *files; /* the caller's */

@@ -169,6 +169,25 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+static uint32_t forbid_privileges(void)
+{
+	bool held = !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && !sandbox_drop_capabilities();
+
+	return (uint32_t)held << KEEPER_JAIL_PRIVS;
+}
+
+/* Becomes the program. Does not return. */
+static void run(const struct jail_conf *c, char *const env[], int report) __attribute__((noreturn));
+
+static void run(const struct jail_conf *c, char *const env[], int report)
+{
+	execve(c->argv[0], c->argv, env);
+	int32_t err = -errno;
+
+	(void)!write(report, &err, sizeof(err));
+	_exit(127);
+}
+
 void jail_enter(const struct jail_conf *c, int report_fd)
 {
 	char name[KEEPER_GROUP_MAX + 32];
@@ -183,10 +202,15 @@ void jail_enter(const struct jail_conf *c, int report_fd)
 	go_where_told(c->cpus);
 	int report = arrange(c, report_fd);
 
+	if (c->is_machine) {
+		limit(RLIMIT_CORE, 0);
+		held = forbid_privileges();
+		(void)!write(report, &held, sizeof(held));
+		run(c, environ, report); /* where machines are noted down depends on it */
+	}
 	held |= (uint32_t)!forbid_network() << KEEPER_JAIL_NETWORK;
 	held |= (uint32_t)!limit_memory(c->memory_mib) << KEEPER_JAIL_MEMORY;
-	if (!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && !sandbox_drop_capabilities())
-		held |= 1u << KEEPER_JAIL_PRIVS;
+	held |= forbid_privileges();
 	held |= (uint32_t)!forbid_files(c->argv[0]) << KEEPER_JAIL_FILES;
 	/* the filter is the last, and what it is told to count as held the first thing it lets out */
 	uint32_t calls = 1u << KEEPER_JAIL_CALLS;
@@ -195,9 +219,5 @@ void jail_enter(const struct jail_conf *c, int report_fd)
 		calls = 0;
 	held |= calls;
 	(void)!write(report, &held, sizeof(held));
-	execve(c->argv[0], c->argv, env);
-	int32_t err = -errno;
-
-	(void)!write(report, &err, sizeof(err));
-	_exit(127);
+	run(c, env, report);
 }

@@ -16,6 +16,9 @@ struct jail_conf {
 	unsigned nfile;
 	uint32_t memory_mib;
 	const char *cpus; /* NULL: all that we have */
+	/* The tool that holds a machine: it is ours, and what it starts, QEMU, has to have files, sockets
+	 * and /dev/kvm; but no privilege, and no way to get one. */
+	bool is_machine;
 };
 
 /* The pieces of @text, divided by blanks; quotation marks keep some together. Ownership: one block, the

@@ -306,25 +306,24 @@ int link_healthy(struct link *l, unsigned disks)
 	return ask(l, &req, -1, NULL);
 }
 
-int link_spawn(struct link *l, bool adopt, const char *name, const char *run, uint32_t memory_mib,
-	       const char *cpus, const int *files, unsigned nfile, struct link_program *ret)
+int link_spawn(struct link *l, const struct link_spawn *s, struct link_program *ret)
 {
-	struct keeper_request req = { .op = adopt ? KEEPER_ADOPT : KEEPER_SPAWN,
-				      .memory_mib = memory_mib };
+	struct keeper_request req = { .op = s->adopt ? KEEPER_ADOPT : KEEPER_SPAWN,
+				      .mode = s->is_machine ? KEEPER_MACHINE : 0,
+				      .memory_mib = s->memory_mib };
 	struct keeper_answer answer;
 	int fds[2];
 	unsigned nfd = 0;
 
-	if (strlen(run) >= sizeof(req.path) || strlen(name) >= sizeof(req.group) ||
-	    (cpus && strlen(cpus) >= sizeof(req.cpus)))
+	if (strlen(s->run) >= sizeof(req.path) || strlen(s->name) >= sizeof(req.group) ||
+	    (s->cpus && strlen(s->cpus) >= sizeof(req.cpus)))
 		return -ENAMETOOLONG;
-	memcpy(req.path, run, strlen(run) + 1);
-	memcpy(req.group, name, strlen(name) + 1);
-	if (cpus)
-		memcpy(req.cpus, cpus, strlen(cpus) + 1);
+	strcpy(req.path, s->run);
+	strcpy(req.group, s->name);
+	strcpy(req.cpus, s->cpus ? s->cpus : "");
 	pthread_mutex_lock(&l->lock);
 	take_all_ahead(l);
-	ssize_t n = fd_send(l->request_fd, &req, sizeof(req), files, nfile);
+	ssize_t n = fd_send(l->request_fd, &req, sizeof(req), s->files, s->nfile);
 	if (!n)
 		n = fd_recv(l->request_fd, &answer, sizeof(answer), fds, 2, &nfd);
 	pthread_mutex_unlock(&l->lock);

@@ -64,10 +64,18 @@ struct link_program {
 	int sock, pidfd;
 };
 
-/* Starts @run, a program and its arguments, as @name's, or finds one that runs since an earlier worker
- * (@adopt). @files stay the caller's. Return: 0; -ENOENT; -errno. */
-int link_spawn(struct link *l, bool adopt, const char *name, const char *run, uint32_t memory_mib,
-	       const char *cpus, const int *files, unsigned nfile, struct link_program *ret);
+/* What to start: a program and its arguments, or a machine as KEEPER_MACHINE says. */
+struct link_spawn {
+	bool adopt, is_machine;
+	const char *name, *run;
+	uint32_t memory_mib;
+	const char *cpus; /* or NULL */
+	const int *files; /* the caller's */
+	unsigned nfile;
+};
+
+/* Starts it, or finds one that runs since an earlier worker (adopt). Return: 0; -ENOENT; -errno. */
+int link_spawn(struct link *l, const struct link_spawn *s, struct link_program *ret);
 int link_kill(struct link *l, int32_t pid);
 
 /* Every disk of the state is here: lets go of predecessors' sockets that none has asked for, and

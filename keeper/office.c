@@ -121,6 +121,25 @@ static struct kept_socket *find_socket(const struct office *o, const char *path)
 	return NULL;
 }
 
+/* What a machine may have is what the worker could have by itself. */
+static int may_have(struct programs *ps, enum machine_part part, const char *path)
+{
+	struct office *o = container_of(ps, struct office, programs);
+	struct keeper_request req = { .op = KEEPER_OPEN,
+				      .flags = part == MACHINE_WRITES ? O_RDWR : O_RDONLY };
+	int fd = -1;
+
+	if (part == MACHINE_CONNECTS)
+		return find_socket(o, path) ? 0 : -EACCES;
+	if (strlen(path) >= sizeof(req.path))
+		return -ENAMETOOLONG;
+	strcpy(req.path, path);
+	int err = serve_open(o, &req, &fd);
+
+	fd_close(fd);
+	return err;
+}
+
 static void socket_key(const struct kept_socket *s, char key[KEEP_KEY_MAX])
 {
 	snprintf(key, KEEP_KEY_MAX, VAULT_SOCKET "%u", s->no);
@@ -336,6 +355,7 @@ void office_init(struct office *o)
 	*o = (struct office){ .store = { -1, -1 }, .vault.sock = -1 };
 	list_init(&o->sockets);
 	programs_init(&o->programs);
+	o->programs.may_have = may_have;
 }
 
 /* A listening socket that an earlier keeper made; its path is what it was bound to. */

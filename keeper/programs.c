@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "keeper/jail.h"
+#include "keeper/machine.h"
 
 #define PROGRAMS_MAX 256
 #define START_MS 2000 /* until it is executed */
@@ -123,23 +124,36 @@ static pid_t start(const struct jail_conf *conf, uint32_t *ret_jail)
 	return err ? err : pid;
 }
 
+/* The command line of @req. @room, of KEEPER_PATH_MAX, is its first word's. Return: 0; -errno. */
+static int command(struct programs *ps, const struct keeper_request *req, char *room,
+		   char ***ret_argv)
+{
+	if (req->mode == KEEPER_MACHINE)
+		return machine_command(ps, req->path, room, ret_argv);
+	int err = jail_split(req->path, ret_argv);
+
+	if (!err)
+		err = jail_find((*ret_argv)[0], room);
+	if (!err)
+		(*ret_argv)[0] = room;
+	return err;
+}
+
 static int spawn(struct programs *ps, const struct keeper_request *req, const int *fds,
 		 unsigned nfd, struct program **ret)
 {
 	CLEANUP(base_free) char **argv = NULL;
 	CLEANUP(base_free) struct program *p = calloc(1, sizeof(*p));
 	char path[KEEPER_PATH_MAX];
-	int pair[2], err = p && ps->n < PROGRAMS_MAX ? jail_split(req->path, &argv) : -ENOMEM;
+	int pair[2], err = p && ps->n < PROGRAMS_MAX ? command(ps, req, path, &argv) : -ENOMEM;
 
-	if (!err)
-		err = jail_find(argv[0], path);
 	if (err)
 		return err;
-	argv[0] = path;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
 	struct jail_conf conf = { .argv = argv, .name = req->group, .sock = pair[1], .nfile = nfd,
 				  .memory_mib = req->memory_mib,
+				  .is_machine = req->mode == KEEPER_MACHINE,
 				  .cpus = *req->cpus ? req->cpus : NULL };
 
 	for (unsigned i = 0; i < nfd; i++)
@@ -205,6 +219,7 @@ static int kill_one(const struct programs *ps, pid_t pid)
 static bool makes_sense(const struct keeper_request *req, unsigned nfd)
 {
 	return nfd <= KEEPER_FILES_MAX && *req->group && req->memory_mib &&
+	       req->mode <= KEEPER_MACHINE &&
 	       memchr(req->path, '\0', sizeof(req->path)) &&
 	       memchr(req->group, '\0', sizeof(req->group)) &&
 	       memchr(req->cpus, '\0', sizeof(req->cpus));

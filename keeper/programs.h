@@ -10,9 +10,15 @@
 #include "base/list.h"
 #include "keeper/proto.h"
 
+/* What a machine may have, as office.c judges it. */
+enum machine_part { MACHINE_READS, MACHINE_WRITES, MACHINE_CONNECTS };
+
 struct programs {
 	struct list all;
 	unsigned n;
+	/* Return: 0; -errno: no worker may ask for @path. */
+	int (*may_have)(struct programs *ps, enum machine_part part, const char *path);
+	const char *tool; /* that holds a machine; NULL: postern, beside this program */
 };
 
 struct program {

@@ -46,7 +46,9 @@ enum keeper_op {
 	KEEPER_LIST,	 /* what is kept, and sockets by their paths, from the one numbered flags on
 			  * -> a struct keeper_list */
 	KEEPER_SPAWN,	 /* start path, a program and its arguments, in a jail, as group's; the
-			  * descriptors that come with it are the program's -> its socket, a pidfd */
+			  * descriptors that come with it are the program's -> its socket, a pidfd.
+			  * With mode KEEPER_MACHINE path is that of a machine: its name, then words of
+			  * `postern vm run`, a line each; the memory that it shares comes with it */
 	KEEPER_ADOPT,	 /* the same, of one that runs since an earlier worker */
 	KEEPER_KILL,	 /* the program of process flags, by SIGKILL */
 	KEEPER_HEALTHY,	 /* flags disks are served */
@@ -63,6 +65,8 @@ struct keeper_request {
 	char cpus[KEEPER_CPUS_MAX]; /* where it may run; empty: where we may */
 	char path[KEEPER_PATH_MAX]; /* the message ends with its NUL */
 };
+
+#define KEEPER_MACHINE 1u /* keeper_request.mode of SPAWN */
 
 #define KEEPER_REQUEST_MIN_B (offsetof(struct keeper_request, path) + 1)
 

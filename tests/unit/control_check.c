@@ -27,6 +27,7 @@ static const struct ctl_kind limit_kind = { "limit", "slower", limit_params };
 static const struct ctl_kind *const media[] = { &file_kind, &null_kind, NULL };
 static const struct ctl_kind *const functions[] = { &limit_kind, NULL };
 static const struct ctl_kind_set sets[] = { { "medium", media }, { "function", functions }, { 0 } };
+static const char *const switches[] = { "on", "off", NULL };
 static const struct ctl_param params[] = {
 	{ .name = "name", .type = CTL_NAME, .help = "its name", .required = true },
 	{ .name = "size", .type = CTL_SIZE, .help = "bytes", .min = 512 },
@@ -34,6 +35,7 @@ static const struct ctl_param params[] = {
 	{ .name = "wait", .type = CTL_TIME, .help = "a while", .min = 1000, .max = 60000000000 },
 	{ .name = "readonly", .type = CTL_BOOL, .help = "no writes" },
 	{ .name = "poll", .type = CTL_ENUM, .help = "mode", .choices = modes },
+	{ .name = "where", .type = CTL_PATH, .help = "place", .choices = switches },
 	{ .name = "serial", .type = CTL_STRING, .help = "serial", .max = 20 },
 	{ .name = "medium", .type = CTL_KIND, .help = "medium", .kind_set = "medium" },
 	{ .name = "function", .type = CTL_KIND, .help = "f", .kind_set = "function", .list = true },
@@ -84,10 +86,21 @@ static void reads_sizes_numbers_and_switches_from_text(void **state)
 		"{\"name\":\"a\",\"queues\":1,\"readonly\":false,\"size\":512}");
 }
 
+static void takes_a_word_where_a_path_could_be(void **state)
+{
+	accepts("{\"name\":\"a\",\"where\":\"on\"}",
+		"{\"name\":\"a\",\"queues\":64,\"where\":\"on\"}");
+	accepts("{\"name\":\"a\",\"where\":false}",
+		"{\"name\":\"a\",\"queues\":64,\"where\":\"off\"}");
+	accepts("{\"name\":\"a\",\"where\":\"/on\"}",
+		"{\"name\":\"a\",\"queues\":64,\"where\":\"/on\"}");
+	refuses("{\"name\":\"a\",\"where\":\"of\"}", "bad_value", "where", "absolute");
+}
+
 static void names_an_unknown_parameter_and_the_allowed_ones(void **state)
 {
 	refuses("{\"name\":\"a\",\"sise\":1}", "unknown_param", "sise",
-		"allowed: name, size, queues, wait, readonly, poll, serial, medium, function");
+		"allowed: name, size, queues, wait, readonly, poll, where, serial, medium, function");
 	refuses("{\"name\":\"a\",\"medium\":{\"kind\":\"null\",\"x\":1}}", "unknown_param",
 		"medium.x", "no such parameter of null, none is allowed");
 }
@@ -210,7 +223,7 @@ static void schema_lists_every_parameter(void **state)
 	json_t *s = ctl_schema(&t, "1");
 	json_t *c = json_array_get(json_object_get(s, "commands"), 0);
 
-	assert_int_equal(json_array_size(json_object_get(c, "params")), 9);
+	assert_int_equal(json_array_size(json_object_get(c, "params")), 10);
 	assert_int_equal(json_array_size(json_object_get(json_object_get(s, "kinds"), "medium")), 2);
 	assert_ptr_equal(ctl_cmd_find(&t, "disk", "create"), &cmds[0]);
 	assert_null(ctl_cmd_find(&t, "disk", "eat"));
@@ -222,6 +235,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fills_in_defaults),
 		cmocka_unit_test(reads_sizes_numbers_and_switches_from_text),
+		cmocka_unit_test(takes_a_word_where_a_path_could_be),
 		cmocka_unit_test(names_an_unknown_parameter_and_the_allowed_ones),
 		cmocka_unit_test(names_a_missing_parameter),
 		cmocka_unit_test(refuses_names_that_are_no_names),

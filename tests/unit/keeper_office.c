@@ -167,6 +167,22 @@ static void keeps_a_socket_for_the_next_worker(void **state)
 	assert_int_equal(st.st_mode & 0777, 0600);
 }
 
+static void lets_a_machine_have_what_its_worker_may(void **state)
+{
+	struct programs *ps = &office.programs;
+
+	close(open_path(at("image"), O_RDWR | O_CREAT));
+	assert_int_equal(ps->may_have(ps, MACHINE_WRITES, at("image")), 0);
+	assert_int_equal(ps->may_have(ps, MACHINE_READS, at("none")), -ENOENT);
+	assert_int_equal(ps->may_have(ps, MACHINE_WRITES, at("none")), -ENOENT);
+	assert_int_equal(ps->may_have(ps, MACHINE_READS, at("a/state/lock")), -EACCES);
+	assert_int_equal(ps->may_have(ps, MACHINE_READS, "/proc/self/mem"), -EACCES);
+	assert_int_equal(ps->may_have(ps, MACHINE_READS, "/dev/null"), -EMEDIUMTYPE);
+	assert_int_equal(ps->may_have(ps, MACHINE_CONNECTS, at("m")), -EACCES);
+	assert_true(serve(request(KEEPER_LISTEN, at("m"), 0, 0600), -1) >= 0);
+	assert_int_equal(ps->may_have(ps, MACHINE_CONNECTS, at("m")), 0);
+}
+
 static void removes_the_file_of_a_socket_with_it(void **state)
 {
 	assert_true(serve(request(KEEPER_LISTEN, at("t"), 0, 0600), -1) >= 0);
@@ -490,6 +506,7 @@ int main(void)
 		IN_DIR(refuses_senseless_requests),
 		IN_DIR(removes_only_the_file_that_it_has_just_made),
 		IN_DIR(keeps_a_socket_for_the_next_worker),
+		IN_DIR(lets_a_machine_have_what_its_worker_may),
 		IN_DIR(removes_the_file_of_a_socket_with_it),
 		IN_DIR(refuses_sockets_of_others),
 		IN_DIR(removes_no_socket_but_its_own),

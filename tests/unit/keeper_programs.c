@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -186,6 +187,97 @@ static void keeps_programs_for_the_next_worker(void **state)
 	}
 }
 
+/* The worker may read /may/read, write /may/write and has the socket /own/socket. */
+static int may_have(struct programs *ps, enum machine_part part, const char *path)
+{
+	static const char *const may[] = { [MACHINE_READS] = "/may/read", [MACHINE_WRITES] = "/may/write",
+					   [MACHINE_CONNECTS] = "/own/socket" };
+
+	return strcmp(path, may[part]) ? -EACCES : 0;
+}
+
+/* A tool that says its words, a line each, on the first descriptor that it is given. */
+static void make_tool(char *path)
+{
+	static const char text[] = "#!/bin/sh\nfor word; do echo \"$word\" >&4; done\n";
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
+	assert_int_equal(fchmod(fd, 0700), 0);
+	close(fd);
+}
+
+static void starts_a_machine_by_words_that_are_judged(void **state)
+{
+	struct keeper_request r = request(KEEPER_SPAWN, "fn.2\nimage=/may/read\nfile=/may/write\n"
+					  "append=quiet a=b 'c\nfunction_socket=/own/socket");
+	char tool[] = "/tmp/postern-test-tool-XXXXXX", text[512] = "";
+	struct keeper_answer answer;
+	size_t have = 0;
+	int out[2], fds[2];
+
+	make_tool(tool);
+	programs.tool = tool;
+	programs.may_have = may_have;
+	r.mode = KEEPER_MACHINE;
+	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+	assert_int_equal(serve(&r, &out[1], 1, &answer, fds), 0);
+	assert_int_equal(answer.jail, 1u << KEEPER_JAIL_PRIVS);
+	close(out[1]);
+	for (ssize_t n; (n = read(out[0], text + have, sizeof(text) - 1 - have)) > 0;)
+		have += (size_t)n;
+	assert_string_equal(text, "vm\nrun\nfn.2\nforeground=on\nfunction_port=postern.function\n"
+			    "function_memory=/dev/fd/4\nimage=/may/read\nfile=/may/write\n"
+			    "append=quiet a=b 'c\nfunction_socket=/own/socket\n");
+	await_end(fds[1]);
+	reap();
+	unlink(tool);
+	close(out[0]);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void gives_a_machine_nothing_that_its_worker_may_not_have(void **state)
+{
+	static const struct {
+		const char *text;
+		int err;
+	} cases[] = {
+		{ "", -EINVAL },
+		{ "-h", -EINVAL },
+		{ "key=value", -EINVAL },
+		{ "fn\n-h", -EACCES },
+		{ "fn\nqemu=-chardev", -EACCES },
+		{ "fn\nnetwork=on", -EACCES },
+		{ "fn\nfunction_port=x", -EACCES },
+		{ "fn\nfunction_memory=/dev/fd/5", -EACCES },
+		{ "fn\nimag=/may/read", -EACCES },
+		{ "fn\nimage=may/read", -EACCES },
+		{ "fn\nimage=", -EACCES },
+		{ "fn\nimage=/else", -EACCES },
+		{ "fn\nread=/may/write", -EACCES },
+		{ "fn\nfile=/may/read", -EACCES },
+		{ "fn\nfile=/may/write\nfunction_socket=/run/other", -EACCES },
+	};
+	struct keeper_answer answer;
+	int fds[2];
+
+	programs.tool = "/bin/true";
+	programs.may_have = may_have;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct keeper_request r = request(KEEPER_SPAWN, cases[i].text);
+
+		r.mode = KEEPER_MACHINE;
+		assert_int_equal(serve(&r, NULL, 0, &answer, fds), cases[i].err);
+	}
+	struct keeper_request r = request(KEEPER_SPAWN, "fn");
+
+	r.mode = KEEPER_MACHINE + 1;
+	assert_int_equal(serve(&r, NULL, 0, &answer, fds), -EPROTO);
+	assert_int_equal(programs.n, 0);
+}
+
 static void splits_words_as_people_quote_them(void **state)
 {
 	CLEANUP(base_free) char **argv = NULL;
@@ -206,6 +298,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(refuses_what_no_worker_asks_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(kills_only_what_it_has_started, setup, teardown),
 		cmocka_unit_test_setup_teardown(keeps_programs_for_the_next_worker, setup, teardown),
+		cmocka_unit_test_setup_teardown(starts_a_machine_by_words_that_are_judged, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(gives_a_machine_nothing_that_its_worker_may_not_have,
+						setup, teardown),
 		cmocka_unit_test(splits_words_as_people_quote_them),
 	};
 
