@@ -9,7 +9,8 @@
  *
  * It looks at blocks of 4 KiB: zlib's fastest level tells the size, and a set of the last million
  * fingerprints which are duplicates. The report is one JSON object, written anew as requests come, once
- * a second at most, and when the disk goes. An observer: the guest never waits for it; `function show` counts what it missed.
+ * a second at most, and when the disk goes; a program that is started again counts from zero. An observer:
+ * the guest never waits for it; `function show` counts what it missed.
  */
 #include <inttypes.h>
 #include <isa-l.h>
@@ -92,8 +93,8 @@ static void report(void)
 			 seen.blocks * BLOCK_B, seen.zero * BLOCK_B, seen.duplicate * BLOCK_B,
 			 unique * BLOCK_B, seen.compressed_b, seen.incompressible * BLOCK_B);
 
-	/* numbers only grow, so nothing of a longer text is left behind a shorter one */
-	if (pwrite(REPORT_FD, text, (size_t)n, 0) != n)
+	/* the program before may have left a longer text */
+	if (pwrite(REPORT_FD, text, (size_t)n, 0) != n || ftruncate(REPORT_FD, n))
 		fprintf(stderr, "compress-scan: %s", text);
 	seen.reported_ns = clock_ns();
 }

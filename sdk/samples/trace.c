@@ -4,10 +4,11 @@
  *
  *	postern function add t1 run=/usr/libexec/postern/trace file=web.log
  *	postern disk create web ... function=remote,name=t1,mode=observe
- *	fio --name=again --read_iolog=web.log --filename=copy.img --ioengine=io_uring
+ *	fio --name=again --read_iolog=web.log --replay_redirect=copy.img --ioengine=io_uring
  *
- * The file is fio's iolog, version 3: one request a line, with its time in microseconds. An observer:
- * the guest never waits for it, and what it cannot keep up with is left out (`function show` counts).
+ * The file is fio's iolog, version 3: one request a line, with its time in microseconds since the
+ * program began. An observer: the guest never waits for it, and what it cannot keep up with is left out
+ * (`function show` counts). One that is killed loses the last second; the next one goes on behind it.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,7 +20,6 @@
 
 #define LOG_FD 4
 #define FLUSH_NS 1000000000ull /* what is written may be read this much later */
-
 #define DISKS_MAX 64
 
 static FILE *log_file;
@@ -67,7 +67,8 @@ static void requests(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
 	}
 }
 
-/* Disks come once for each lane, and again after a restart; the log names each once. */
+/* Disks come once for each lane, and again with each guest; the log names each once, and never says that
+ * one is closed: fio does not open it again. */
 static bool is_new(const char *name)
 {
 	for (unsigned i = 0; i < nknown; i++)
@@ -90,8 +91,6 @@ static int opened(struct pfn_disk *d)
 
 static void gone(struct pfn_disk *d)
 {
-	if (!d->test)
-		fprintf(log_file, "%" PRIu64 " %s close\n", (now_ns() - start_ns) / 1000, d->name);
 	fflush(log_file);
 }
 

@@ -16,7 +16,7 @@ MODULES = "virtio_console", "nd_pmem", "nfit", "dax_pmem", "device_dax"
 SCRIPT = """
 for module in $(cat /modules); do insmod /$module 2>/dev/null; done
 mkdir -p /tmp/lib
-(while :; do LD_LIBRARY_PATH=/lib {sample} {input} >/tmp/said 2>&1; sleep 1; done) &
+(while :; do LD_LIBRARY_PATH=/lib {sample} {input} >>/tmp/stderr 2>&1; sleep 1; done) &
 report ready
 serve
 """
