@@ -63,22 +63,63 @@ union word {
 	struct keeper_request req;
 };
 
+/* A worker waits for each answer, so it gets one: where the kernel does not pass on what belongs to
+ * it, what it says of that. Return: 0; -ENOTCONN: it does not read them; -errno: it got a refusal. */
+static int answer(struct worker *w, const struct keeper_answer *a, const int *fds, unsigned nfd)
+{
+	int err = fd_send(w->request.fd, a, sizeof(*a), fds, nfd);
+	struct keeper_answer refusal = { .err = err };
+
+	if (!err || err == -EPIPE || err == -ECONNRESET) /* it has ended */
+		return 0;
+	return fd_send(w->request.fd, &refusal, sizeof(refusal), NULL, 0) ? -ENOTCONN : err;
+}
+
+static int answer_list(struct worker *w, unsigned from)
+{
+	static const struct keeper_list none;
+	int err = office_list(&w->keeper->office, from, w->request.fd);
+
+	if (!err || err == -EPIPE || err == -ECONNRESET)
+		return 0;
+	/* which its reader takes for an error, as it has been told how much there is */
+	return fd_send(w->request.fd, &none, sizeof(none.n), NULL, 0) ? -ENOTCONN : err;
+}
+
+static int serve_program(struct worker *w, const struct keeper_request *req, const int *fds,
+			 unsigned nfd)
+{
+	struct programs *ps = &w->keeper->office.programs;
+	struct keeper_answer a;
+	int give[2];
+	int err = programs_serve(ps, req, fds, nfd, &a, give);
+
+	if (err)
+		return err;
+	err = answer(w, &a, give, give[0] >= 0 ? 2 : 0);
+	/* nobody speaks to one that its asker knows nothing of */
+	if (err && req->op == KEEPER_SPAWN && !a.err)
+		kill(a.pid, SIGKILL);
+	return err;
+}
+
 /* Carries out @req, which came with @nfd descriptors (borrowed), and answers.
- * Return: 0; -EPROTO: no worker asks for that. */
+ * Return: 0; -EPROTO: no worker asks for that; -ENOTCONN: it does not read its answers; -errno: it
+ * has been refused. */
 static int serve(struct worker *w, const struct keeper_request *req, const int *fds, unsigned nfd)
 {
 	struct keeper *k = w->keeper;
-	struct keeper_answer answer = { 0 };
+	struct keeper_answer a = { 0 };
 	bool give_close = false;
 	int give = -1;
 
 	if (w != k->now)
 		return -EPROTO;
 	if (programs_concerns(req->op))
-		return programs_serve(&k->office.programs, req, fds, nfd, w->request.fd);
-	answer.err = nfd > 1 ? -EPROTO : office_serve(&k->office, req, nfd ? fds[0] : -1, &give,
-						      &give_close);
-	if (answer.err == -EPROTO)
+		return serve_program(w, req, fds, nfd);
+	a.err = nfd > 1 ? -EPROTO : office_serve(&k->office, req, nfd ? fds[0] : -1, &give,
+						 &give_close);
+	if (a.err == -EPROTO)
 		return -EPROTO;
 	if (req->op == KEEPER_TAKEN)
 		on_taken(k);
@@ -86,19 +127,17 @@ static int serve(struct worker *w, const struct keeper_request *req, const int *
 		crew_ready(k);
 	if (req->op == KEEPER_HEALTHY)
 		upgrade_counted(k, req->flags);
-	if (req->op == KEEPER_LIST)
-		office_list(&k->office, req->flags, w->request.fd);
-	else
-		fd_send(w->request.fd, &answer, sizeof(answer), &give, give >= 0);
+	int err = req->op == KEEPER_LIST ? answer_list(w, req->flags) : answer(w, &a, &give, give >= 0);
+
 	if (give_close)
 		fd_close(give);
-	return 0;
+	return err;
 }
 
 void request_ready(struct loop_watch *watch, uint32_t events)
 {
 	struct worker *w = container_of(watch, struct worker, request);
-	struct keeper_answer no_room = { .err = -EMFILE };
+	static const struct keeper_answer no_room = { .err = -EMFILE };
 	union word word;
 	unsigned nfd = 0;
 	int fds[KEEPER_FILES_MAX], err = -EPROTO;
@@ -111,10 +150,8 @@ void request_ready(struct loop_watch *watch, uint32_t events)
 		return;
 	}
 	if (n == -EMSGSIZE) { /* one descriptor more than we can have */
-		fd_send(watch->fd, &no_room, sizeof(no_room), NULL, 0);
-		return;
-	}
-	if (n >= (ssize_t)sizeof(word.intro) && word.intro.op == KEEPER_INTRO && !w->intro.op) {
+		err = answer(w, &no_room, NULL, 0);
+	} else if (n >= (ssize_t)sizeof(word.intro) && word.intro.op == KEEPER_INTRO && !w->intro.op) {
 		w->intro = word.intro;
 		w->intro.version[sizeof(w->intro.version) - 1] = '\0';
 		crew_met(w);
@@ -126,8 +163,14 @@ void request_ready(struct loop_watch *watch, uint32_t events)
 	}
 	while (nfd)
 		fd_close(fds[--nfd]);
-	if (err) {
+	if (err == -EPROTO)
 		log_error(NULL, "worker %d asked for what no worker asks for: killed", w->pid);
+	else if (err == -ENOTCONN)
+		log_error(NULL, "worker %d does not take its answers: killed", w->pid);
+	else if (err)
+		log_warn(NULL, "worker %d was refused what it asked for: %s", w->pid, strerror(-err));
+	if (err == -EPROTO || err == -ENOTCONN) {
+		loop_del(&w->keeper->loop, watch);
 		kill(w->pid, SIGKILL);
 	}
 }

@@ -226,26 +226,23 @@ static bool makes_sense(const struct keeper_request *req, unsigned nfd)
 }
 
 int programs_serve(struct programs *ps, const struct keeper_request *req, const int *fds,
-		   unsigned nfd, int sock)
+		   unsigned nfd, struct keeper_answer *ret_answer, int ret_fds[2])
 {
 	struct keeper_answer answer = { 0 };
 	struct program *p = NULL;
 
-	if (req->op == KEEPER_KILL) {
-		answer.err = kill_one(ps, (pid_t)req->flags);
-		fd_send(sock, &answer, sizeof(answer), NULL, 0);
-		return 0;
-	}
-	if (!makes_sense(req, nfd))
+	if (req->op != KEEPER_KILL && !makes_sense(req, nfd))
 		return -EPROTO;
-	answer.err = req->op == KEEPER_SPAWN ? spawn(ps, req, fds, nfd, &p) : adopt(ps, req, &p);
-	if (!answer.err) {
+	answer.err = req->op == KEEPER_KILL  ? kill_one(ps, (pid_t)req->flags) :
+		     req->op == KEEPER_SPAWN ? spawn(ps, req, fds, nfd, &p) :
+					       adopt(ps, req, &p);
+	if (p) {
 		p->claimed = true;
 		answer.pid = p->pid;
 		answer.jail = p->jail;
 	}
-	int give[] = { p ? p->sock : -1, p ? p->pidfd : -1 };
-
-	fd_send(sock, &answer, sizeof(answer), give, p ? 2 : 0);
+	ret_fds[0] = p ? p->sock : -1;
+	ret_fds[1] = p ? p->pidfd : -1;
+	*ret_answer = answer;
 	return 0;
 }

@@ -34,10 +34,11 @@ struct program {
 void programs_init(struct programs *ps);
 void programs_fini(struct programs *ps); /* kills them */
 
-/* Carries out SPAWN, ADOPT or KILL, which came with @nfd descriptors (borrowed), and answers on @sock.
- * Return: 0; -EPROTO: it made no sense, and was not answered. */
+/* Carries out SPAWN, ADOPT or KILL, which came with @nfd descriptors (borrowed). *ret_answer is the
+ * answer, @ret_fds what goes with it and stays ours, or -1.
+ * Return: 0; -EPROTO: it made no sense, and is not answered. */
 int programs_serve(struct programs *ps, const struct keeper_request *req, const int *fds,
-		   unsigned nfd, int sock);
+		   unsigned nfd, struct keeper_answer *ret_answer, int ret_fds[2]);
 /* One that runs already, and is the worker's of now; @fds are its socket and pidfd, which are taken.
  * Return: 0; -ENOMEM. */
 int programs_adopt(struct programs *ps, pid_t pid, const int fds[2], uint32_t jail,

@@ -45,15 +45,24 @@
 
 static char dir[64], sock[80], state_dir[80];
 
-/* Makes the first messages with a descriptor fail, in the keeper: its worker starts afresh. */
+/* Makes the first messages of a kind that carry descriptors fail, in the keeper: its worker starts
+ * afresh. They are told from each other by their length. */
+static enum { REFUSE_CALLERS, REFUSE_ANSWERS, REFUSE_LISTS } refuse_what;
 static unsigned refuse_fds;
+
+static bool is_refused(size_t len)
+{
+	return len == sizeof(struct keeper_answer) ? refuse_what == REFUSE_ANSWERS :
+	       len == sizeof(struct keeper_event)  ? refuse_what == REFUSE_CALLERS :
+						     refuse_what == REFUSE_LISTS;
+}
 
 ssize_t __real_sendmsg(int fd, const struct msghdr *m, int flags);
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags);
 
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags)
 {
-	if (!m->msg_controllen || !refuse_fds)
+	if (!m->msg_controllen || !refuse_fds || !is_refused(m->msg_iov->iov_len))
 		return __real_sendmsg(fd, m, flags);
 	refuse_fds--;
 	errno = ETOOMANYREFS;
@@ -157,6 +166,38 @@ static int listen_twice(struct link *l, unsigned restarts)
 	return access(path[0], F_OK) == (restarts ? -1 : 0) ? (int)dropped : -1;
 }
 
+/* Asks for a file and for a program that lives as long as it holds a pipe; the first
+ * answers have been lost. Return: 0; -1: something is not as it should be. */
+static int ask_again(struct link *l)
+{
+	CLEANUP(fd_cleanup) int none = link_open(l, dir, O_RDONLY, 0);
+	struct link_program p = { .sock = -1, .pidfd = -1 };
+	char path[128], byte;
+	int life[2];
+
+	snprintf(path, sizeof(path), "%s/file", dir);
+	CLEANUP(fd_cleanup) int first = link_open(l, path, O_RDWR | O_CREAT, 0600);
+	if (none != -EISDIR || first != -ETOOMANYREFS || pipe2(life, O_CLOEXEC))
+		return -1;
+	int err = link_spawn(l, false, "name", "sleep 1000", UINT32_MAX, NULL, &life[1], 1, &p);
+	close(life[1]);
+	/* it has been ended: nobody else has the pipe */
+	if (err != -ETOOMANYREFS || read(life[0], &byte, 1) != 0)
+		return -1;
+	close(life[0]);
+	CLEANUP(fd_cleanup) int second = link_open(l, path, O_RDWR, 0);
+	return second >= 0 ? 0 : -1;
+}
+
+/* Fills the keeper's socket with answers that are not taken. It ends before it is through. */
+static void take_no_answer(struct link *l)
+{
+	struct keeper_request req = { .op = KEEPER_UNMAKE };
+
+	while (!fd_send(l->request_fd, &req, KEEPER_REQUEST_MIN_B, NULL, 0))
+		;
+}
+
 /* The worker. */
 static void obey(struct link *l, int fd, unsigned restarts)
 {
@@ -178,6 +219,10 @@ static void obey(struct link *l, int fd, unsigned restarts)
 		dprintf(fd, "%d\n", open_many(l));
 	else if (!strcmp(order, "listen"))
 		dprintf(fd, "%d\n", listen_twice(l, restarts));
+	else if (!strcmp(order, "again"))
+		dprintf(fd, "%d\n", ask_again(l));
+	else if (!strcmp(order, "deaf"))
+		take_no_answer(l);
 	else if (!strcmp(order, "rude"))
 		fd_send(l->request_fd, &junk, sizeof(junk), NULL, 0);
 	else if (!strcmp(order, "fail"))
@@ -326,6 +371,7 @@ static void caller_that_cannot_be_handed_over_is_let_go(void **state)
 	unsigned restarts;
 	pid_t pid;
 
+	refuse_what = REFUSE_CALLERS;
 	refuse_fds = 1;
 	pid_t keeper = start();
 
@@ -451,6 +497,41 @@ static void opens_many_files_asked_for_ahead(void **state)
 	ask_worker("open", "292\n", &pid);
 	kill(keeper, SIGTERM);
 	assert_int_equal(wait_for(keeper), 0);
+}
+
+static void worker_hears_of_an_answer_that_is_lost(void **state)
+{
+	pid_t pid;
+
+	refuse_what = REFUSE_ANSWERS;
+	refuse_fds = 2;
+	pid_t keeper = start();
+
+	refuse_fds = 0;
+	ask_worker("again", "0\n", &pid);
+	kill(keeper, SIGTERM);
+	assert_int_equal(wait_for(keeper), 0);
+}
+
+static void worker_that_cannot_have_what_is_kept_makes_room_for_one_that_can(void **state)
+{
+	pid_t pid;
+
+	refuse_what = REFUSE_LISTS;
+	refuse_fds = 2;
+	pid_t keeper = start();
+
+	refuse_fds = 0;
+	ask_worker("keep", "0\n", &pid);
+	kill(pid, SIGKILL);
+	ask_worker("find", "300\n", &pid);
+	kill(keeper, SIGTERM);
+	assert_int_equal(wait_for(keeper), 0);
+}
+
+static void worker_that_takes_no_answer_is_replaced(void **state)
+{
+	order("deaf", false);
 }
 
 static void nobody_but_who_serves_may_ask(void **state)
@@ -585,6 +666,9 @@ int main(int argc, char **argv)
 		IN_DIR(successor_finds_what_was_kept),
 		IN_DIR(successor_has_the_sockets_that_it_asks_for_only),
 		IN_DIR(opens_many_files_asked_for_ahead),
+		IN_DIR(worker_hears_of_an_answer_that_is_lost),
+		IN_DIR(worker_that_cannot_have_what_is_kept_makes_room_for_one_that_can),
+		IN_DIR(worker_that_takes_no_answer_is_replaced),
 		IN_DIR(nobody_but_who_serves_may_ask),
 		IN_DIR(worker_that_talks_nonsense_is_replaced),
 		IN_DIR(worker_that_fails_is_replaced),
