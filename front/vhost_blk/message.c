@@ -206,7 +206,6 @@ static int get_vring_base(struct session *s, struct message *m)
 	if (!q)
 		return -EPROTO;
 	session_stop_queue(s, q);
-	session_unbar_queue(s, q);
 	kept_fd_close(&q->kick);
 	q->has_kick = false;
 	m->out.payload.state = (struct vhost_user_vring_state){ q->vq.index, q->base };
@@ -418,7 +417,6 @@ static int reset_device(struct session *s, struct message *m)
 		if (!q)
 			continue;
 		session_stop_queue(s, q);
-		session_unbar_queue(s, q);
 		q->enabled = false;
 		q->base = 0;
 	}

@@ -93,11 +93,6 @@ bool replay_is_barred(const struct session *s, const struct vq *q)
 	return get_mark(s, q) == KEPT_REPLAY_BARRED;
 }
 
-void replay_unbar(struct session *s, struct vq *q)
-{
-	set_mark(s, q, KEPT_REPLAY_NONE);
-}
-
 /* Return: whether it is ours; if not, the front is woken when it may be. */
 static bool turn_get(struct vhost_blk *f)
 {

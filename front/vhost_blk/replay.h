@@ -16,7 +16,7 @@
 
 /* @q has been prepared, and is about to start: notes what it is going to replay. */
 void replay_note(struct session *s, struct vq *q);
-/* It did not start, or has stopped. */
+/* It did not start, or has stopped, or is barred no more. */
 void replay_forget(struct session *s, struct vq *q);
 
 /* What a predecessor has noted of the queues of an adopted session, none of which runs: suspects
@@ -24,7 +24,6 @@ void replay_forget(struct session *s, struct vq *q);
  * start at once, a bit each. */
 uint64_t replay_judge(struct session *s);
 bool replay_is_barred(const struct session *s, const struct vq *q);
-void replay_unbar(struct session *s, struct vq *q);
 
 /* Starts the next suspect when it is its turn. To be called until s->suspects and s->alone are
  * none, when the front's descriptor has woken its thread or *ret_ns (CLOCK_MONOTONIC) has come.

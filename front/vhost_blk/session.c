@@ -258,13 +258,57 @@ void session_stop_queue(struct session *s, struct session_queue *q)
 	session_forget_queue(s, q);
 }
 
+static const char barred[] = "its requests in flight have ended this process twice";
+
+void session_bar_queue(struct session *s, struct session_queue *q)
+{
+	static const uint64_t one = 1;
+
+	pthread_mutex_lock(&s->f->lock);
+	/* where it stands, by which is_as_barred() knows it again */
+	if (s->mem && !prepare(s, q)) {
+		q->base = vq_base(&q->vq);
+		track_close(&q->vq);
+	}
+	q->vq.broken = barred;
+	pthread_mutex_unlock(&s->f->lock);
+	if (q->err.fd >= 0)
+		(void)!write(q->err.fd, &one, sizeof(one));
+}
+
+/* Whether @q, which could start, would begin with what has ended the process: it stands where it was
+ * stopped, as after a pause of the machine. After a reset it stands elsewhere, or has a new region. */
+static bool is_as_barred(struct session *s, struct session_queue *q)
+{
+	struct vq *v = &q->vq;
+
+	pthread_mutex_lock(&s->f->lock);
+	int err = prepare(s, q);
+	bool same = err == -EFAULT || (!err && v->nreplay && vq_base(v) == q->base);
+
+	if (!err && !same)
+		track_void(v);
+	if (!err)
+		track_close(v);
+	if (same)
+		v->broken = barred;
+	pthread_mutex_unlock(&s->f->lock);
+	return same;
+}
+
 int session_update_queue(struct session *s, struct session_queue *q)
 {
 	/* Without protocol features a ring is enabled from the start (vhost-user, "Ring states"). */
 	bool enabled = q->enabled || !has_feature(s, VHOST_USER_F_PROTOCOL_FEATURES);
-	bool ready = enabled && q->has_at && q->has_kick && q->size && s->mem &&
-		     !replay_is_barred(s, &q->vq);
+	bool ready = enabled && q->has_at && q->has_kick && q->size && s->mem;
 
+	if (ready && replay_is_barred(s, &q->vq)) {
+		if (is_as_barred(s, q))
+			return 0;
+		/* the region is void by now, so whoever goes on from here replays nothing */
+		close_own(q);
+		replay_forget(s, &q->vq);
+	}
 	if (ready && !q->vq.running)
 		return start(s, q);
 	if (!ready)
@@ -439,33 +483,6 @@ void session_commit(struct session *s)
 {
 	adopt_record(s, memo_draft(s->memo));
 	memo_commit(s->memo);
-}
-
-void session_bar_queue(struct session *s, struct session_queue *q)
-{
-	static const uint64_t one = 1;
-
-	pthread_mutex_lock(&s->f->lock);
-	q->vq.broken = "its requests in flight have ended this process twice";
-	pthread_mutex_unlock(&s->f->lock);
-	if (q->err.fd >= 0)
-		(void)!write(q->err.fd, &one, sizeof(one));
-}
-
-void session_unbar_queue(struct session *s, struct session_queue *q)
-{
-	if (!replay_is_barred(s, &q->vq))
-		return;
-	pthread_mutex_lock(&s->f->lock);
-	int err = prepare(s, q);
-	pthread_mutex_unlock(&s->f->lock);
-	if (!err) {
-		q->base = vq_base(&q->vq);
-		track_void(&q->vq);
-		track_close(&q->vq);
-	}
-	close_own(q);
-	replay_unbar(s, &q->vq);
 }
 
 void session_update_write_through(struct session *s)

@@ -144,10 +144,8 @@ bool session_may_write(int fd);
 void session_commit(struct session *s);
 
 /* A queue that alone has ended the process, with the requests that it has in flight: it is stopped
- * like one whose ring is broken. */
+ * like one whose ring is broken, until it is started elsewhere than where it stands. */
 void session_bar_queue(struct session *s, struct session_queue *q);
-/* The front end has taken the queue back: those requests are no more. Does nothing to others. */
-void session_unbar_queue(struct session *s, struct session_queue *q);
 
 /* Whether writes complete only when durable, by features and configuration. */
 void session_update_write_through(struct session *s);

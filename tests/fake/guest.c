@@ -284,6 +284,23 @@ uint32_t fake_stop(struct fake *g, unsigned i)
 	return m.payload.state.num;
 }
 
+void fake_reset(struct fake *g, unsigned i)
+{
+	struct fake_queue *q = g->q[i];
+
+	memset(q->desc, 0, VIRTQ_DESC_BYTES(q->size));
+	memset(q->avail, 0, VIRTQ_AVAIL_BYTES(q->size));
+	memset(q->used, 0, VIRTQ_USED_BYTES(q->size));
+	q->put_idx = q->published_idx = q->used_idx = q->unpublished = 0;
+	q->put_wrap = q->used_wrap = true;
+	if (g->conf.track) {
+		fake_get_track(g);
+		assert_int_equal(fake_set_track(g), 0);
+	}
+	assert_int_equal(fake_start(g, i, g->conf.packed ? 0x80008000u : 0), 0);
+	fake_calls(q);
+}
+
 struct fake *fake_open(const struct fake_conf *c)
 {
 	struct fake *g = fake_open_disk(c);

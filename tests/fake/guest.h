@@ -103,6 +103,9 @@ int fake_set_track(struct fake *g);
 /* Return: 0; what the message that starts it gave, see fake_tell(). */
 int fake_start(struct fake *g, unsigned i, uint32_t base);
 uint32_t fake_stop(struct fake *g, unsigned i); /* Return: its base */
+/* The driver begins with a stopped queue @i, the only one, anew, as after a reset of the device; with a new
+ * in-flight region, if it has any. */
+void fake_reset(struct fake *g, unsigned i);
 /* All of the above, with every queue running. */
 struct fake *fake_open(const struct fake_conf *c);
 void fake_close(struct fake *g);

@@ -395,39 +395,97 @@ static void bars_the_queue_that_ends_the_process_alone(void **state)
 	g = succeed(g);
 	assert_int_equal(mark(g, 0), KEPT_REPLAY_BARRED);
 	fake_assert_alive(g, 1);
-	/* until the guest takes it back; what was in flight is not done */
-	uint32_t base = fake_stop(g, 0);
-	assert_int_equal(fake_start(g, 0, base), 0);
-	assert_null(fake_broken(g, 0));
-	fake_settle(g);
-	assert_int_equal(fake_reap_all(g->q[0]), 0);
 	fake_close(g);
 }
 
-/* A stopped queue's region was made for its format; the front end may agree on another one before it
- * takes the queue back, whose entries are twice as long. */
-static void a_stopped_queues_region_is_not_read_in_another_format(void **state)
+/* Return: a successor that has barred queue 0 for the request that it has in flight. */
+static struct fake *bar(struct fake *g)
 {
-	struct fake *g = open_kept((struct fake_conf){ .when = SCRIPT_HELD });
 	struct fake_req r;
-	uint64_t at_ns;
 
+	g->medium->when = SCRIPT_HELD;
 	put_one_in_flight(g, 0, &r);
-	for (unsigned deaths = 0; deaths < 2; deaths++) {
-		g = crash(g);
-		g->medium->when = SCRIPT_HELD;
-		assert_int_equal(adopt_go_on(g->s, &at_ns, g->why, sizeof(g->why)), 0);
-		fake_settle(g);
-	}
+	g->s->memo->page->replay[0] = KEPT_REPLAY_ALONE;
 	g = crash(g);
 	assert_int_equal(fake_go_on(g), 0);
 	assert_int_equal(mark(g, 0), KEPT_REPLAY_BARRED);
+	return g;
+}
+
+/* A pause of the machine, or a migration that fails, stops it and starts it where it stood. */
+static void is_barred_until_the_guest_begins_anew(void **state)
+{
+	for (unsigned track = 0; track < 2; track++) {
+		struct fake *g = open_kept((struct fake_conf){ .packed = fake_is_packed(state),
+							       .track = track });
+
+		fake_assert_alive(g, 0);
+		g = bar(g);
+		for (unsigned i = 0; i < 3; i++) {
+			uint32_t base = fake_stop(g, 0);
+
+			if (track)
+				assert_int_equal(fake_set_track(g), 0);
+			assert_int_equal(fake_start(g, 0, base), 0);
+			assert_int_equal(mark(g, 0), KEPT_REPLAY_BARRED);
+			assert_non_null(fake_broken(g, 0));
+			fake_settle(g);
+			if (i == 1) /* also for the next process */
+				g = succeed(g);
+		}
+		assert_int_equal(g->medium->nseen, 0);
+		fake_stop(g, 0);
+		fake_reset(g, 0);
+		assert_null(fake_broken(g, 0));
+		fake_settle(g);
+		assert_int_equal(g->medium->nseen, 0);
+		fake_assert_alive(g, 0);
+		/* and a successor begins where it stands */
+		g = succeed(g);
+		fake_assert_alive(g, 0);
+		fake_close(g);
+	}
+}
+
+/* A stopped queue's region was made for its format; the front end may agree on another one before it
+ * starts the queue, whose entries are twice as long. */
+static void a_stopped_queues_region_is_not_read_in_another_format(void **state)
+{
+	struct fake *g = bar(open_kept((struct fake_conf){ 0 }));
+
+	fake_stop(g, 0);
 	assert_int_equal(fake_tell_u64(g, VHOST_USER_SET_FEATURES,
 				       g->features | FAKE_BIT(VIRTIO_F_RING_PACKED)), 0);
-	/* nothing was made of it: the queue is where it was started */
-	assert_int_equal(fake_stop(g, 0), 0);
+	g = succeed(g);
+	assert_int_equal(mark(g, 0), KEPT_REPLAY_BARRED);
+	/* nothing is made of it: the queue begins where it is told to */
+	assert_int_equal(fake_start(g, 0, 0x80008000u), 0);
 	assert_int_equal(mark(g, 0), KEPT_REPLAY_NONE);
+	assert_true(fake_vq(g, 0)->running);
 	assert_true(asks_and_answers(g));
+	fake_close(g);
+}
+
+/* The page of a predecessor that went mad, or its front end's table: there is no ring to go on with. */
+static void a_stopped_queue_stays_so_without_its_memory(void **state)
+{
+	struct fake *g = open_kept((struct fake_conf){ .packed = fake_is_packed(state) });
+	struct kept_page *p = g->s->memo->page;
+	struct vhost_user_mem_table none = { 0 };
+
+	p->replay[0] = KEPT_REPLAY_BARRED;
+	p->copy[p->current].nregion = 0;
+	g = fake_succeed(g);
+	assert_int_equal(fake_go_on(g), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		uint32_t base = fake_stop(g, 0);
+
+		assert_int_equal(fake_tell(g, VHOST_USER_SET_MEM_TABLE, &none,
+					   VHOST_USER_MEM_TABLE_BYTES(0), NULL, 0), 0);
+		assert_int_equal(fake_start(g, 0, base), 0);
+		assert_int_equal(mark(g, 0), KEPT_REPLAY_BARRED);
+		assert_non_null(fake_broken(g, 0));
+	}
 	fake_close(g);
 }
 
@@ -568,6 +626,8 @@ int main(void)
 		ONE(goes_on_without_a_keeper_that_is_full),
 		BOTH(suspects_a_queue_until_all_of_its_replay_is_done),
 		BOTH(bars_the_queue_that_ends_the_process_alone),
+		BOTH(a_stopped_queue_stays_so_without_its_memory),
+		BOTH(is_barred_until_the_guest_begins_anew),
 		ONE(a_stopped_queues_region_is_not_read_in_another_format),
 		ONE(a_replay_that_takes_long_makes_way),
 		BOTH(reports_what_only_it_tracks_when_a_queue_stops),

@@ -173,6 +173,7 @@ struct kind {
 	struct fake_conf conf;
 	enum answer answer;
 	bool stopped;			   /* queue 0 does not run before */
+	bool barred;			   /* nor with what it has in flight */
 	void (*before)(struct fake *g);	   /* NULL: nothing */
 	void (*send)(struct fake *g);
 	void (*after)(struct fake *g, const struct vhost_user_msg *answer);
@@ -192,6 +193,24 @@ static void handle_one(struct fake *g)
 	exchange_message(g->s, why, sizeof(why));
 }
 
+/* Queue 0 has a request in flight that has ended the process, alone. */
+static struct fake *bar(struct fake *g)
+{
+	struct fake_req r = fake_req(g, VIRTIO_BLK_T_OUT, 1, 512);
+
+	g->medium->when = SCRIPT_HELD;
+	fake_put_req(g->q[0], &r);
+	fake_publish(g->q[0]);
+	fake_settle(g);
+	assert_int_equal(script_waiting(g->medium), 1);
+	g->s->memo->page->replay[0] = KEPT_REPLAY_ALONE;
+	g->s->memo->page->crashed = 1;
+	g = fake_succeed(g);
+	assert_int_equal(fake_go_on(g), 0);
+	assert_int_equal(g->s->memo->page->replay[0], KEPT_REPLAY_BARRED);
+	return g;
+}
+
 static struct fake *prepare(const struct kind *k)
 {
 	struct fake_conf conf = k->conf;
@@ -203,6 +222,8 @@ static struct fake *prepare(const struct kind *k)
 	fake_assert_alive(g, 0);
 	if (k->stopped)
 		fake_stop(g, 0);
+	if (k->barred)
+		g = bar(g);
 	if (k->before)
 		k->before(g);
 	return g;
@@ -524,6 +545,44 @@ static void the_one_that_stops_a_queue(void **state)
 					.after = stands_behind_what_was_done });
 }
 
+static void send_stop(struct fake *g)
+{
+	struct vhost_user_vring_state s = { 0, 0 };
+
+	send_it(g, VHOST_USER_GET_VRING_BASE, false, &s, sizeof(s), NULL, 0);
+}
+
+/* Started where it stood, as after a pause of the machine, it stays stopped; it goes on with another
+ * ring, as after a reset of the device. */
+static void leaves_the_poison_behind(struct fake *g, const struct vhost_user_msg *answer)
+{
+	uint32_t base = answer->payload.state.num;
+
+	assert_false(fake_vq(g, 0)->running);
+	if (g->conf.track)
+		assert_int_equal(fake_set_track(g), 0);
+	assert_int_equal(fake_start(g, 0, base), 0);
+	fake_settle(g);
+	assert_false(fake_vq(g, 0)->running);
+	assert_int_equal(fake_stop(g, 0), base);
+	fake_reset(g, 0);
+	fake_settle(g);
+	assert_int_equal(g->medium->nseen, 0);
+	assert_null(fake_broken(g, 0));
+	fake_assert_alive(g, 0);
+}
+
+static void the_one_that_stops_a_barred_queue(void **state)
+{
+	bool packed = fake_is_packed(state);
+
+	dies_everywhere(&(struct kind){ .conf.packed = packed, .barred = true, .answer = ANSWER_OWN,
+					.send = send_stop, .after = leaves_the_poison_behind });
+	dies_everywhere(&(struct kind){ .conf = { .packed = packed, .track = true }, .barred = true,
+					.answer = ANSWER_OWN, .send = send_stop,
+					.after = leaves_the_poison_behind });
+}
+
 static void send_reset(struct fake *g)
 {
 	send_it(g, VHOST_USER_RESET_DEVICE, true, NULL, 0, NULL, 0);
@@ -680,6 +739,7 @@ int main(void)
 		FAKE_BOTH(the_one_that_starts_a_queue),
 		cmocka_unit_test(a_size_that_starts_a_queue),
 		FAKE_BOTH(the_one_that_stops_a_queue),
+		FAKE_BOTH(the_one_that_stops_a_barred_queue),
 		cmocka_unit_test(a_reset),
 		cmocka_unit_test(an_answer_that_carries_a_descriptor),
 		cmocka_unit_test(an_inflight_region),
