@@ -205,7 +205,7 @@ int check_program(struct program *p, uint64_t stall_ns, uint64_t until_ns, char 
 		remote_gain(t->remote, t->channel);
 		err = run(t, p, until_ns, why);
 	}
-	p->refused = false;
+	p->refused = 0;
 	if (t)
 		tear_down(t, p);
 	return err;

@@ -71,7 +71,7 @@ static void end_program(struct host *h, struct program *p, bool gently)
 		program_say(p, FN_STOP);
 	if (!gently || !program_await_end(p, clock_ns() + END_NS)) {
 		h->starter->kill(&p->process);
-		program_await_end(p, clock_ns() + END_NS);
+		program_await_end(p, clock_ns() + KILLED_NS);
 	}
 	program_free(p);
 }
@@ -165,6 +165,7 @@ static void take_words(struct host *h, struct program *p)
 
 	program_read(p);
 	if (p == h->before) {
+		p->refused = 0; /* it has no disk */
 		if (p->has_ended || p->fault) {
 			h->before = NULL;
 			end_program(h, p, false);
@@ -326,8 +327,11 @@ int host_replace(struct host *h, void *spec, uint64_t probation_ns, char *why)
 		return err;
 	}
 	h->before = old;
-	if (h->before && !h->before->is_ready) {
-		end_program(h, h->before, false);
+	if (old && (!old->is_ready || old->fault || old->has_ended)) {
+		if (old->fault)
+			log_error(h->name, "program %d does not come back: %s", old->process.pid,
+				  old->fault);
+		end_program(h, old, false);
 		h->before = NULL;
 	}
 	h->wanted = true;

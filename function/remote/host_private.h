@@ -10,7 +10,8 @@
 
 struct program;
 
-#define CHECK_NS (2 * NS_PER_S) /* what a program gets to answer for what it is given */
+#define CHECK_NS (2 * NS_PER_S)	    /* what a program gets to answer for what it is given */
+#define KILLED_NS (500 * NS_PER_MS) /* and the kernel to end one that is killed */
 
 struct host {
 	char name[FUNCTION_NAME_MAX + 1];

@@ -219,6 +219,12 @@ void remote_lose(struct remote_lane *l, const char *fault)
 		l->tell(l->tell_arg);
 }
 
+/* What is noted of the program of before, and not any more. */
+static const char *take_fault(struct remote_lane *l)
+{
+	return __atomic_exchange_n(&l->fault, NULL, __ATOMIC_RELAXED);
+}
+
 void remote_disconnect(struct remote_lane *l)
 {
 	if (l->pending)
@@ -226,6 +232,7 @@ void remote_disconnect(struct remote_lane *l)
 	l->pending = NULL;
 	l->handover = NULL;
 	remote_lose(l, NULL);
+	take_fault(l); /* the next program has done nothing yet */
 	remote_judge_door(l);
 }
 
@@ -233,6 +240,7 @@ void remote_disconnect(struct remote_lane *l)
 static void join(struct remote_lane *l, const struct channel *c)
 {
 	struct handover *h = l->handover;
+	const char *fault = take_fault(l);
 
 	drop_token(l);
 	l->source.inflight--; /* that of remote_await() */
@@ -252,6 +260,8 @@ static void join(struct remote_lane *l, const struct channel *c)
 		return;
 	__atomic_store_n(&l->stats.pause_ticks, l->progress_ticks - l->paused_ticks,
 			 __ATOMIC_RELAXED);
+	if (fault)
+		__atomic_store_n(&h->fault, fault, __ATOMIC_RELAXED);
 	/* release: pairs with control's acquire; it then lets the old program go */
 	__atomic_add_fetch(&h->joined, 1, __ATOMIC_RELEASE);
 	if (l->tell)

@@ -28,12 +28,14 @@ struct lane_order {
 	struct handover *h;
 };
 
-static void run_lose(void *arg)
+static void run_go_over_alone(void *arg)
 {
-	struct remote_lane *l = ((struct lane_order *)arg)->l;
+	struct lane_order *o = arg;
 
-	if (l->pending) /* one that has its next program already keeps it */
-		remote_lose(l, NULL);
+	if (!o->l->pending) /* it has its next program already, and keeps it */
+		return;
+	remote_lose(o->l, NULL);
+	remote_gain(o->l, o->c);
 }
 
 static void run_disconnect(void *arg)
@@ -112,14 +114,17 @@ struct program *lanes_disconnect(struct host *h)
 
 void lanes_refused(struct host *h, struct program *p)
 {
-	p->refused = false;
+	int why = p->refused;
+
+	p->refused = 0;
 	pthread_mutex_lock(&h->lock);
 	list_for_each(n, tmp, &h->lanes) {
 		struct remote_lane *l = list_entry(n, struct remote_lane, link);
 
 		if (!l->channel || l->channel->id != p->refused_id)
 			continue;
-		log_error(word_of(l), "function '%s' refuses the disk", h->name);
+		log_error(word_of(l), "function '%s' refuses the disk: %s", h->name,
+			  strerror(why));
 		disconnect_lane(l, p);
 	}
 	pthread_mutex_unlock(&h->lock);
@@ -142,6 +147,20 @@ void host_channel_says(struct host *h, uint32_t id, enum fn_msg_kind kind)
 	pthread_mutex_unlock(&h->lock);
 }
 
+static int say_refusal(const struct host *h, const struct program *p, char *why)
+{
+	const char *disk = "";
+
+	list_for_each(n, tmp, &h->lanes) {
+		const struct remote_lane *l = list_entry(n, struct remote_lane, link);
+
+		if (l->next_channel->id == p->refused_id)
+			disk = word_of(l);
+	}
+	snprintf(why, HOST_WHY_MAX, "it refuses the disk '%s': %s", disk, strerror(p->refused));
+	return -ECONNREFUSED;
+}
+
 /* Offers all lanes to @p beside the program they have. Return: 0; -errno. */
 static int offer_all(struct host *h, struct program *p, char *why)
 {
@@ -155,7 +174,9 @@ static int offer_all(struct host *h, struct program *p, char *why)
 	}
 	if (err)
 		snprintf(why, HOST_WHY_MAX, "it cannot be given the disks: %s", strerror(-err));
-	return err ? err : program_await_channels(p, clock_ns() + CHECK_NS, why);
+	else
+		err = program_await_channels(p, clock_ns() + CHECK_NS, why);
+	return err || !p->refused ? err : say_refusal(h, p, why);
 }
 
 static void withdraw_all(struct host *h, struct program *p)
@@ -168,27 +189,47 @@ static void withdraw_all(struct host *h, struct program *p)
 	}
 }
 
-/* Waits until all lanes have changed over. Return: whether they have. */
-static bool await_joined(struct host *h, unsigned lanes)
+/* Waits until all lanes have changed over. Return: whether they have; not if @old ends before. */
+static bool await_joined(struct host *h, const struct program *old, unsigned lanes)
 {
 	uint64_t until_ns = clock_ns() + DRAIN_NS;
-	struct pollfd told = { .fd = h->alarm.fd, .events = POLLIN };
+	struct pollfd w[] = { { .fd = h->alarm.fd, .events = POLLIN },
+			      { .fd = old ? old->process.pidfd : -1, .events = POLLIN } };
 	eventfd_t times;
 
 	/* acquire: pairs with the release in join() */
-	while (__atomic_load_n(&h->handover.joined, __ATOMIC_ACQUIRE) < lanes) {
-		if (clock_ns() > until_ns)
-			return false;
-		poll(&told, 1, 10);
-		eventfd_read(told.fd, &times);
+	bool all;
+
+	while (!(all = __atomic_load_n(&h->handover.joined, __ATOMIC_ACQUIRE) >= lanes) &&
+	       clock_ns() < until_ns && !w[1].revents) {
+		poll(w, ARRAY_SIZE(w), 10);
+		eventfd_read(h->alarm.fd, &times);
 	}
 	tell(h); /* of what else was said meanwhile */
-	return true;
+	return all;
+}
+
+/* Ends @old, which has not ended what it has, and gives that to the next program, again, as after any
+ * other loss. Context: the lock is held. */
+static void go_over_without(struct host *h, struct program *old)
+{
+	if (old) {
+		log_error(h->name, "program %d does not end what it has, and is ended",
+			  old->process.pid);
+		h->starter->kill(&old->process);
+		old->has_ended = program_await_end(old, clock_ns() + KILLED_NS);
+	}
+	list_for_each(n, tmp, &h->lanes) {
+		struct remote_lane *l = list_entry(n, struct remote_lane, link);
+
+		order(l, run_go_over_alone, l->next_channel, NULL);
+	}
 }
 
 /* Hands all lanes over to their next channel. Context: the lock is held. */
-static void change_over(struct host *h)
+static void change_over(struct host *h, struct program *old)
 {
+	uint64_t since_ns = clock_ns();
 	unsigned lanes = 0;
 
 	list_for_each(n, tmp, &h->lanes)
@@ -199,19 +240,19 @@ static void change_over(struct host *h)
 
 		order(l, run_hand_over, l->next_channel, &h->handover);
 	}
-	bool joined = await_joined(h, lanes);
-
-	if (joined) /* otherwise what the old one has not ended goes to the new one again */
+	h->pause_ns = 0;
+	if (await_joined(h, old, lanes)) {
+		if (old)
+			old->fault = h->handover.fault;
 		return;
-	list_for_each(n, tmp, &h->lanes)
-		order(list_entry(n, struct remote_lane, link), run_lose, NULL, NULL);
-	await_joined(h, lanes);
+	}
+	go_over_without(h, old);
+	h->pause_ns = clock_ns() - since_ns;
 }
 
 /* The channels of before are over. Context: the lock is held; all lanes have changed. */
 static void swap_channels(struct host *h, struct program *old)
 {
-	h->pause_ns = 0;
 	list_for_each(n, tmp, &h->lanes) {
 		struct remote_lane *l = list_entry(n, struct remote_lane, link);
 		uint64_t pause = clock_ticks_to_ns(clock_scale(), stat_get(&l->stats.pause_ticks));
@@ -229,7 +270,7 @@ int lanes_hand_over(struct host *h, struct program *p, char *why)
 	int err = offer_all(h, p, why);
 
 	if (!err) {
-		change_over(h);
+		change_over(h, h->now);
 		swap_channels(h, h->now);
 		h->now = p;
 		h->serving = true;

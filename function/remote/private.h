@@ -64,6 +64,7 @@ struct channel {
 struct handover {
 	unsigned lanes;	 /* that are not yet drained; release by each, acquire */
 	unsigned joined; /* that have the new program; release, acquire */
+	const char *fault; /* of the program before, in the meantime; ordered by joined */
 };
 
 /* Written by the poller, read by anyone; relaxed. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "function/remote/program.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,9 +132,9 @@ static const char *judge(struct program *p, const struct fn_msg *m, ssize_t n)
 		if (p->answered == __atomic_load_n(&p->asked, __ATOMIC_RELAXED))
 			return "it answers for a disk that it was not given";
 		p->answered++;
-		p->refused = m->status;
+		p->refused = (int)min_u64(le32toh(m->status), INT_MAX);
 		p->refused_id = le32toh(m->channel);
-		if (p->process.region && !m->status && p->host)
+		if (p->process.region && !p->refused && p->host)
 			host_channel_says(p->host, p->refused_id, FN_DISK_READY);
 		return NULL;
 	}
@@ -163,7 +164,7 @@ bool program_read(struct program *p)
 	bool changed = false;
 	struct fn_msg m;
 
-	for (unsigned i = 0; i < READ_MAX && !p->has_ended && !p->fault; i++) {
+	for (unsigned i = 0; i < READ_MAX && !p->has_ended && !p->fault && !p->refused; i++) {
 		ssize_t n = p->process.region ?
 				    receive_whole(p, &m) :
 				    recv(p->process.sock, &m, sizeof(m), MSG_DONTWAIT | MSG_TRUNC);
@@ -212,7 +213,7 @@ static bool is_ready(const struct program *p)
 
 static bool has_answered(const struct program *p)
 {
-	return p->answered == __atomic_load_n(&p->asked, __ATOMIC_RELAXED);
+	return p->refused || p->answered == __atomic_load_n(&p->asked, __ATOMIC_RELAXED);
 }
 
 int program_await_ready(struct program *p, uint64_t until_ns, char *why)

@@ -13,7 +13,7 @@ struct program {
 	struct loop_watch words, end; /* its socket; its pidfd */
 	bool watched;
 	bool is_ready, has_ended;
-	bool refused; /* a disk, of channel refused_id; its last answer */
+	int refused; /* the disk of channel refused_id, for this errno; what comes then is not yet read */
 	uint32_t refused_id;
 	const char *fault; /* static text: it has said what none may */
 	uint32_t hello; /* the number of ours */

@@ -4,8 +4,8 @@
  *   fake-function [WORD] [version=TEXT] [key=N] [fail=N] [how=exit|crash|stall]
  * nothing: passes all on; xor: changes data with a key, both ways; watch: metadata alone; memory: serves
  * from its own memory; through: makes each request again as I/O of its own; lossy: forgets a byte of
- * what is written; early: ends before it is asked anything; probe PATH: tries what a jail forbids, and
- * says on standard error what came of it.
+ * what is written; refuse: wants no disk; early: ends before it is asked anything; probe PATH: tries what
+ * a jail forbids, and says on standard error what came of it.
  * With the request numbered fail= (after the trial) it ends, crashes, or answers no more.
  */
 #include <errno.h>
@@ -122,6 +122,11 @@ static void lossy(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
 	}
 }
 
+static int refuse(struct pfn_disk *d)
+{
+	return d->test ? 0 : -EACCES;
+}
+
 static void resized(struct pfn_disk *d)
 {
 	fprintf(stderr, "fake: %s has %llu bytes now\n", d->name, (unsigned long long)d->size_b);
@@ -215,6 +220,8 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(args.kind, "lossy"))
 		conf.requests = lossy;
+	if (!strcmp(args.kind, "refuse"))
+		conf.open = refuse;
 	if (!strcmp(args.kind, "early"))
 		return 3;
 	if (!strcmp(args.kind, "probe"))

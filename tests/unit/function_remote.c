@@ -415,39 +415,101 @@ static void forgets_a_program_that_never_came(void **state)
 	rig_close(&g);
 }
 
-static void hands_over_between_two_requests(void **state)
-{
+/* A lane between two programs: the first has the write q[0], q[1] waits for the second. */
+struct change {
 	struct rig g;
 	struct bed_req q[2];
+	unsigned slot; /* of q[0] */
 	struct channel next;
-	struct fn_rings *old;
-	struct handover h = { .lanes = 1 };
+	struct handover h;
+};
 
-	rig_start(&g, FN_TRANSFORM, REMOTE_PAUSE);
-	rig_ask(&g, &q[0], REQ_WRITE, 0, 4096, buf);
-	unsigned slot = rig_take(&g).slot;
+static void change_open(struct change *c, unsigned lanes)
+{
+	memset(c, 0, sizeof(*c));
+	rig_start(&c->g, FN_TRANSFORM, REMOTE_BYPASS);
+	rig_ask(&c->g, &c->q[0], REQ_WRITE, 0, 4096, buf);
+	c->slot = rig_take(&c->g).slot;
+	c->next = c->g.c;
+	c->next.rings = rig_rings();
+	c->h.lanes = lanes;
+	remote_hand_over(c->g.l, &c->h, &c->next);
+	rig_ask(&c->g, &c->q[1], REQ_WRITE, 4096, 4096, buf);
+	rig_turn(&c->g);
+	assert_int_equal(c->h.joined, 0); /* the old one still has a request */
+}
 
-	next = g.c;
-	old = g.c.rings;
-	next.rings = rig_rings();
-	remote_hand_over(g.l, &h, &next);
-	rig_ask(&g, &q[1], REQ_WRITE, 4096, 4096, buf);
-	rig_turn(&g);
-	assert_int_equal(h.joined, 0); /* the old one still has a request */
-	rig_answer(&g, slot, FN_PASS, FN_OK);
-	rig_turn(&g);
-	assert_int_equal(h.joined, 1);
-	assert_int_equal(g.b.done, 1);
-	g.c = next;
-	g.to_n = g.from_n = 0;
-	struct fn_word w = rig_take(&g);
+/* The second program, for which the test speaks now, has @n requests; the first one comes @again. */
+static void change_over(struct change *c, unsigned n, bool again)
+{
+	struct fn_word w;
 
-	assert_false(w.flags & FN_F_REPLAY);
-	rig_answer(&g, w.slot, FN_PASS, FN_OK);
+	munmap(c->g.c.rings, sizeof(*c->g.c.rings));
+	c->g.c = c->next;
+	c->g.to_n = c->g.from_n = 0;
+	for (unsigned i = 0; i < n; i++) {
+		w = rig_take(&c->g);
+		assert_int_equal(w.flags & FN_F_REPLAY, again && !i ? FN_F_REPLAY : 0);
+		rig_answer(&c->g, w.slot, FN_PASS, FN_OK);
+	}
+	assert_false(rig_next(&c->g, &w, NULL));
+	rig_turn(&c->g);
+	assert_int_equal(c->g.b.done, 2);
+	assert_int_equal(c->g.l->stats.bypassed, 0);
+	rig_close(&c->g);
+}
+
+static void hands_over_between_two_requests(void **state)
+{
+	struct change c;
+
+	change_open(&c, 1);
+	rig_answer(&c.g, c.slot, FN_PASS, FN_OK);
+	rig_turn(&c.g);
+	assert_int_equal(c.h.joined, 1);
+	assert_int_equal(c.g.b.done, 1);
+	assert_null(c.h.fault);
+	change_over(&c, 1, false);
+}
+
+static void blames_nobody_for_the_program_before(void **state)
+{
+	struct change c;
+	struct bed_req q;
+	struct rig g;
+
+	change_open(&c, 1);
+	rig_answer(&c.g, FN_SLOTS, FN_PASS, FN_OK);
+	rig_turn(&c.g);
+	assert_int_equal(c.h.joined, 1);
+	assert_null(c.g.l->fault);
+	assert_string_equal(c.h.fault, "it answers a slot that there is not");
+	change_over(&c, 2, true);
+	/* nor one that is started after it was lost */
+	rig_start(&g, FN_TRANSFORM, REMOTE_BYPASS);
+	rig_ask(&g, &q, REQ_WRITE, 0, 4096, buf);
+	rig_answer(&g, FN_SLOTS, FN_PASS, FN_OK);
 	rig_turn(&g);
-	assert_int_equal(g.b.done, 2);
-	munmap(old, sizeof(*old));
+	assert_non_null(g.l->fault);
+	remote_disconnect(g.l);
+	assert_null(g.l->fault);
 	rig_close(&g);
+}
+
+/* Its program, or another lane's, does not end what it has. */
+static void goes_over_alone_when_told_to(void **state)
+{
+	struct change c;
+
+	change_open(&c, 2);
+	remote_lose(c.g.l, NULL);
+	rig_turn(&c.g);
+	assert_null(c.g.l->ring.shared);
+	assert_int_equal(c.g.b.done, 0);
+	remote_gain(c.g.l, &c.next);
+	rig_turn(&c.g);
+	assert_int_equal(c.h.joined, 0);
+	change_over(&c, 2, true);
 }
 
 int main(void)
@@ -470,6 +532,8 @@ int main(void)
 		cmocka_unit_test(waits_for_own_io_of_the_program_before),
 		cmocka_unit_test(forgets_a_program_that_never_came),
 		cmocka_unit_test(hands_over_between_two_requests),
+		cmocka_unit_test(blames_nobody_for_the_program_before),
+		cmocka_unit_test(goes_over_alone_when_told_to),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
