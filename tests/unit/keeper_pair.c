@@ -179,7 +179,9 @@ static int ask_again(struct link *l)
 	CLEANUP(fd_cleanup) int first = link_open(l, path, O_RDWR | O_CREAT, 0600);
 	if (none != -EISDIR || first != -ETOOMANYREFS || pipe2(life, O_CLOEXEC))
 		return -1;
-	int err = link_spawn(l, false, "name", "sleep 1000", UINT32_MAX, NULL, &life[1], 1, &p);
+	struct link_spawn wish = { .name = "name", .run = "sleep 1000", .memory_mib = UINT32_MAX,
+				   .files = &life[1], .nfile = 1 };
+	int err = link_spawn(l, &wish, &p);
 	close(life[1]);
 	/* it has been ended: nobody else has the pipe */
 	if (err != -ETOOMANYREFS || read(life[0], &byte, 1) != 0)
