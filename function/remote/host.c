@@ -404,8 +404,7 @@ void host_info(struct host *h, struct host_info *ret)
 				   .why = *h->why ? h->why : NULL,
 				   .probation = h->spec_before,
 				   .restarts = h->restarts,
-				   .rollbacks = h->rollbacks,
-				   .pause_ns = h->pause_ns };
+				   .rollbacks = h->rollbacks };
 	if (p)
 		ret->process = p->process;
 	if (p && p->is_ready) {

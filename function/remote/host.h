@@ -54,7 +54,6 @@ struct host_info {
 	bool own_io, probation;
 	unsigned lanes, restarts, rollbacks;
 	struct remote_stats stats; /* of all lanes there are and were */
-	uint64_t pause_ns; /* the longest of the last replacement's lanes */
 };
 
 /* @stall_ns: a program that has requests and answers none for this long is lost; 0: never.

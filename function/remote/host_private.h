@@ -28,7 +28,6 @@ struct host {
 	char why[HOST_WHY_MAX];
 	struct loop_watch timer; /* to start again, to give up waiting, the end of probation */
 	struct loop_watch alarm; /* a lane has something to say */
-	uint64_t pause_ns;
 
 	/* lanes.c */
 	pthread_mutex_t lock; /* the rest; and changes of now */

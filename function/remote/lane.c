@@ -236,6 +236,17 @@ void remote_disconnect(struct remote_lane *l)
 	remote_judge_door(l);
 }
 
+void remote_note_pause(struct remote_lane *l)
+{
+	if (l->pending) {
+		l->paused_ticks = l->progress_ticks; /* not yet: the old one still answers */
+		return;
+	}
+	l->pausing = false;
+	__atomic_store_n(&l->stats.pause_ticks, l->progress_ticks - l->paused_ticks,
+			 __ATOMIC_RELAXED);
+}
+
 /* @c takes over. */
 static void join(struct remote_lane *l, const struct channel *c)
 {
@@ -256,10 +267,10 @@ static void join(struct remote_lane *l, const struct channel *c)
 	each_slot(l, resend);
 	remote_serve_waiting(l);
 	remote_look(l);
+	if (l->pausing && !l->nsent) /* nobody waits for it */
+		remote_note_pause(l);
 	if (!h)
 		return;
-	__atomic_store_n(&l->stats.pause_ticks, l->progress_ticks - l->paused_ticks,
-			 __ATOMIC_RELAXED);
 	if (fault)
 		__atomic_store_n(&h->fault, fault, __ATOMIC_RELAXED);
 	/* release: pairs with control's acquire; it then lets the old program go */
@@ -294,7 +305,11 @@ static void remote_await(struct remote_lane *l, struct handover *h, const struct
 	l->pending = c;
 	l->handover = h;
 	l->drained = false;
-	l->paused_ticks = poller_tick(l->lane->poller);
+	if (h) {
+		l->pausing = true;
+		l->paused_ticks = poller_tick(l->lane->poller);
+		__atomic_store_n(&l->stats.pause_ticks, 0, __ATOMIC_RELAXED);
+	}
 	remote_judge_door(l);
 	remote_look(l);
 	remote_proceed(l);

@@ -229,7 +229,6 @@ static void go_over_without(struct host *h, struct program *old)
 /* Hands all lanes over to their next channel. Context: the lock is held. */
 static void change_over(struct host *h, struct program *old)
 {
-	uint64_t since_ns = clock_ns();
 	unsigned lanes = 0;
 
 	list_for_each(n, tmp, &h->lanes)
@@ -240,14 +239,13 @@ static void change_over(struct host *h, struct program *old)
 
 		order(l, run_hand_over, l->next_channel, &h->handover);
 	}
-	h->pause_ns = 0;
+	h->past.pause_ticks = 0;
 	if (await_joined(h, old, lanes)) {
 		if (old)
 			old->fault = h->handover.fault;
 		return;
 	}
 	go_over_without(h, old);
-	h->pause_ns = clock_ns() - since_ns;
 }
 
 /* The channels of before are over. Context: the lock is held; all lanes have changed. */
@@ -255,12 +253,10 @@ static void swap_channels(struct host *h, struct program *old)
 {
 	list_for_each(n, tmp, &h->lanes) {
 		struct remote_lane *l = list_entry(n, struct remote_lane, link);
-		uint64_t pause = clock_ticks_to_ns(clock_scale(), stat_get(&l->stats.pause_ticks));
 
 		program_withdraw(old, l->channel);
 		l->channel = l->next_channel;
 		l->next_channel = NULL;
-		h->pause_ns = max_u64(h->pause_ns, pause);
 	}
 }
 
@@ -358,6 +354,7 @@ static void add_stats(struct remote_lane_stats *to, const struct remote_lane_sta
 	to->replayed += stat_get(&s->replayed);
 	to->bypassed += stat_get(&s->bypassed);
 	to->failed += stat_get(&s->failed);
+	to->pause_ticks = max_u64(to->pause_ticks, stat_get(&s->pause_ticks));
 	hist_merge(&to->wait, &s->wait);
 }
 
@@ -409,6 +406,7 @@ static void tell_stats(const struct remote_lane_stats *s, struct remote_stats *r
 		.replayed = s->replayed,
 		.bypassed = s->bypassed,
 		.failed = s->failed,
+		.pause_ns = clock_ticks_to_ns(clock_scale(), s->pause_ticks),
 		.wait_p50_ns = clock_ticks_to_ns(clock_scale(), hist_quantile(&s->wait, 50, 100)),
 		.wait_p99_ns = clock_ticks_to_ns(clock_scale(), hist_quantile(&s->wait, 99, 100)),
 	};

@@ -70,7 +70,7 @@ struct handover {
 /* Written by the poller, read by anyone; relaxed. */
 struct remote_lane_stats {
 	uint64_t requests, dropped, own_io, replayed, bypassed, failed;
-	uint64_t pause_ticks; /* the last handover's */
+	uint64_t pause_ticks; /* of the last replacement: from the old program's last answer to the new one's first */
 	struct hist wait;     /* ticks, from sent to answered */
 };
 
@@ -122,6 +122,7 @@ struct remote_lane {
 	struct handover *handover; /* under way */
 	uint64_t paused_ticks;
 	bool drained, stopping;
+	bool pausing; /* a replacement is under way, or the next program has not yet answered */
 	sem_t quiet; /* stopping, and no own I/O is in flight */
 	const char *fault;	/* static text; release, for control */
 	void (*tell)(void *arg); /* control, of a fault or an end of handover; does not wait */
@@ -178,6 +179,9 @@ void remote_resized(struct function *f); /* lanes.c */
 void remote_set_stall(struct remote_lane *l, uint64_t stall_ns);
 
 /* The rest: the poller's thread. */
+
+/* While it is pausing, at each answer. */
+void remote_note_pause(struct remote_lane *l);
 
 /* Sees how far the program's own I/O may reach. */
 void remote_measure(struct remote_lane *l);

@@ -537,8 +537,11 @@ static unsigned source_poll(struct media_lane *m)
 	if (likely(l->ring.shared)) {
 		if (unlikely(ring_sleeps(&l->ring)))
 			remote_awake(l);
-		if (ring_has(&l->ring))
+		if (ring_has(&l->ring)) {
 			l->progress_ticks = poller_tick(l->lane->poller);
+			if (unlikely(l->pausing))
+				remote_note_pause(l);
+		}
 		while (!fault && n < TURN_MAX && ring_get(&l->ring, &w)) {
 			fault = take(l, w);
 			n++;

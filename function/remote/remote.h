@@ -39,6 +39,7 @@ struct remote_stats {
 	uint64_t own_io;   /* requests of the program's own */
 	uint64_t replayed; /* given to it again, or to another */
 	uint64_t bypassed, failed; /* while there was none */
+	uint64_t pause_ns; /* the longest of the lanes, when the program was replaced last */
 	uint64_t wait_p50_ns, wait_p99_ns; /* from given to answered */
 };
 void remote_stats(const struct function *f, struct remote_stats *ret_stats);

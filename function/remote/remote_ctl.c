@@ -285,7 +285,7 @@ static json_t *show(const struct entry *e, bool all)
 		add_program(o, &i);
 	add_stats(o, &i.stats);
 	json_object_set_new(o, "rollbacks", num(i.rollbacks));
-	json_object_set_new(o, "replace_pause_ns", num(i.pause_ns));
+	json_object_set_new(o, "replace_pause_ns", num(i.stats.pause_ns));
 	return o;
 }
 

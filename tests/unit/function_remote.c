@@ -444,6 +444,8 @@ static void change_over(struct change *c, unsigned n, bool again)
 {
 	struct fn_word w;
 
+	assert_true(c->g.l->pausing);
+	assert_int_equal(c->g.l->stats.pause_ticks, 0);
 	munmap(c->g.c.rings, sizeof(*c->g.c.rings));
 	c->g.c = c->next;
 	c->g.to_n = c->g.from_n = 0;
@@ -455,6 +457,9 @@ static void change_over(struct change *c, unsigned n, bool again)
 	assert_false(rig_next(&c->g, &w, NULL));
 	rig_turn(&c->g);
 	assert_int_equal(c->g.b.done, 2);
+	/* the pause lasted until the next one's first answer */
+	assert_false(c->g.l->pausing);
+	assert_int_not_equal(c->g.l->stats.pause_ticks, 0);
 	assert_int_equal(c->g.l->stats.bypassed, 0);
 	rig_close(&c->g);
 }
