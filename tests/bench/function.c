@@ -3,11 +3,13 @@
  * `function`: what a storage function that does nothing costs, without a front. This thread is client
  * and poller in one: it submits to a disk's lane and turns the poller by hand. The medium is null or,
  * with ram=BYTES, ram of so many, so that a read has data that the program has not seen.
- *   cpu= depth= ms= bs= write=0|1 touch=0|1 mode=none|transform|observe peer=CPU ram=BYTES
+ *   cpu= depth= ms= bs= write=0|1 touch=0|1 mode=none|transform|observe peer=CPU ram=BYTES replace=N
  * mode=none: no function, for comparison. With touch=1 it does something after all: it reads and changes
  * every byte of the data. With peer= the program is a process on that CPU; without, it
  * is turned by hand as well, so that each side's own time can be told, without the other's; and with
- * batches=N its instructions, counted by stepping through N turns that each find work.
+ * batches=N its instructions, counted by stepping through N turns that each find work. With replace=N
+ * two programs on CPU peer= take over from each other N times, both started before: the longest time in
+ * which nothing comes back around each change, and in as long a time before it.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -32,6 +34,10 @@
 #define DEPTH_MAX 128u
 #define NULL_B GIB
 #define WARM_NS (100 * NS_PER_MS)
+/* A program is asleep after so long, and a change over after so much. */
+#define CALM_NS (10 * NS_PER_MS)
+#define CHANGE_NS (5 * NS_PER_MS)
+#define REPLACE_MAX 1000u
 
 struct rig {
 	struct poller *poller;
@@ -39,10 +45,10 @@ struct rig {
 	struct media *media;
 	struct media_lane *media_lane;
 	struct function *function;
-	struct program *program;
-	struct channel *channel;
+	struct program *program[2]; /* the second: to replace the first */
+	struct channel *channel[2];
 	struct pfn *pfn; /* turned by hand; NULL: elsewhere, or none */
-	pid_t child;
+	pid_t child[2];
 	struct req_owner owner;
 	struct req *back[DEPTH_MAX];
 	unsigned nback, bs_b;
@@ -51,6 +57,7 @@ struct rig {
 	uint64_t done, disk_b, next_b;
 	uint8_t *data;
 	struct hist latency;
+	uint64_t back_ticks, gap_ticks; /* the last ones back; the longest without any */
 	uint64_t poller_ticks, program_ticks;
 	volatile unsigned *side; /* shared with who counts: whose turn it is */
 };
@@ -61,10 +68,14 @@ static struct rig rig;
 
 static void complete(struct req *const *reqs, unsigned n)
 {
+	uint64_t now = clock_ticks();
+
 	for (unsigned i = 0; i < n; i++) {
-		hist_add(&rig.latency, clock_ticks() - reqs[i]->taken_ticks, 1);
+		hist_add(&rig.latency, now - reqs[i]->taken_ticks, 1);
 		rig.back[rig.nback++] = reqs[i];
 	}
+	rig.gap_ticks = max_u64(rig.gap_ticks, now - rig.back_ticks);
+	rig.back_ticks = now;
 	rig.done += n;
 }
 
@@ -118,7 +129,7 @@ static void talk(void)
 		pfn_turn(rig.pfn);
 }
 
-static void start_program(bool observes, int peer)
+static void start_program(unsigned which, bool observes, int peer)
 {
 	struct host_process process = { .pidfd = -1 };
 	char why[HOST_WHY_MAX];
@@ -128,12 +139,12 @@ static void start_program(bool observes, int peer)
 		die("make a socket", errno);
 	process.sock = dup(pair[0]);
 	if (peer >= 0)
-		rig.child = start_child(pair[1], observes, (unsigned)peer);
+		rig.child[which] = start_child(pair[1], observes, (unsigned)peer);
 	else
 		start_here(pair[1], observes);
-	rig.program = program_new(&process, NULL);
+	rig.program[which] = program_new(&process, NULL);
 	talk();
-	if (program_await_ready(rig.program, clock_ns() + 5 * NS_PER_S, why))
+	if (program_await_ready(rig.program[which], clock_ns() + 5 * NS_PER_S, why))
 		die(why, EPROTO);
 }
 
@@ -157,21 +168,26 @@ static void open_lane(uint64_t ram_b)
 	rig.lane.blk_mask = 511;
 }
 
+/* Tells a program of the disk. */
+static void offer(unsigned which)
+{
+	char why[HOST_WHY_MAX];
+
+	if (program_offer(rig.program[which], rig.lane.step[0].state, 0, &rig.channel[which]))
+		die("offer the disk", ENOMEM);
+	talk();
+	if (program_await_channels(rig.program[which], clock_ns() + 5 * NS_PER_S, why))
+		die(why, EPROTO);
+}
+
 static void add_function(bool observes)
 {
 	struct remote_conf conf = { .mode = observes ? FN_OBSERVE : FN_TRANSFORM };
-	char why[HOST_WHY_MAX];
 
 	if (remote_open(&conf, &rig.function) || lane_add_function(&rig.lane, rig.function))
 		die("open the function", ENOMEM);
-	struct remote_lane *l = rig.lane.step[0].state;
-
-	if (program_offer(rig.program, l, 0, &rig.channel))
-		die("offer the disk", ENOMEM);
-	talk();
-	if (program_await_channels(rig.program, clock_ns() + 5 * NS_PER_S, why))
-		die(why, EPROTO);
-	remote_gain(l, rig.channel);
+	offer(0);
+	remote_gain(rig.lane.step[0].state, rig.channel[0]);
 }
 
 static void submit(struct req **reqs, unsigned n)
@@ -223,7 +239,8 @@ static void run(unsigned depth, uint64_t run_ns)
 {
 	uint64_t end = clock_ticks() + clock_ns_to_ticks(clock_scale(), run_ns);
 
-	rig.done = rig.poller_ticks = rig.program_ticks = 0;
+	rig.done = rig.poller_ticks = rig.program_ticks = rig.gap_ticks = 0;
+	rig.back_ticks = clock_ticks();
 	memset(&rig.latency, 0, sizeof(rig.latency));
 	while (clock_ticks() < end)
 		turn();
@@ -292,6 +309,33 @@ static void report(uint64_t run_ns, unsigned batches)
 	fflush(stdout);
 }
 
+/* The one that serves, then the other, and so on. */
+static void replace(unsigned depth, unsigned times)
+{
+	double pause[REPLACE_MAX], before[REPLACE_MAX];
+
+	for (unsigned i = 0; i < times; i++) {
+		unsigned now = i & 1, next = !now;
+		struct handover h = { .lanes = 1 };
+
+		offer(next);
+		run(depth, CALM_NS); /* and the next one sleeps */
+		run(depth, CHANGE_NS);
+		before[i] = ns_of(rig.gap_ticks);
+		remote_hand_over(rig.lane.step[0].state, &h, rig.channel[next]);
+		run(depth, CHANGE_NS);
+		pause[i] = ns_of(rig.gap_ticks);
+		if (!h.joined)
+			die("the next program does not take over", ETIMEDOUT);
+		program_withdraw(rig.program[now], rig.channel[now]);
+	}
+	double mid = median(pause, times), calm = median(before, times); /* which sort */
+
+	printf("{\"pause_ns\": %.0f, \"pause_max_ns\": %.0f, \"before_ns\": %.0f, "
+	       "\"before_max_ns\": %.0f}\n", mid, pause[times - 1], calm, before[times - 1]);
+	fflush(stdout);
+}
+
 int tool_function(char **args)
 {
 	const char *mode = arg_text(args, "mode", "transform");
@@ -299,6 +343,7 @@ int tool_function(char **args)
 	unsigned depth = (unsigned)min_u64(max_u64(arg_num(args, "depth", 1), 1), DEPTH_MAX);
 	uint64_t run_ns = arg_num(args, "ms", 500) * NS_PER_MS;
 	const char *peer = arg_text(args, "peer", NULL);
+	unsigned times = (unsigned)min_u64(arg_num(args, "replace", 0), REPLACE_MAX);
 
 	pin_thread((unsigned)arg_num(args, "cpu", 0));
 	rig.bs_b = (unsigned)min_u64(arg_num(args, "bs", 4096), 64 * KIB);
@@ -307,7 +352,9 @@ int tool_function(char **args)
 	rig.owner.complete = complete;
 	rig.side = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (with)
-		start_program(observes, peer ? atoi(peer) : -1);
+		start_program(0, observes, peer ? atoi(peer) : -1);
+	if (times)
+		start_program(1, observes, atoi(peer));
 	open_lane(align_down(arg_num(args, "ram", 0), rig.bs_b));
 	if (with)
 		add_function(observes);
@@ -319,9 +366,14 @@ int tool_function(char **args)
 	for (unsigned i = 0; i < depth; i++)
 		rig.back[i]->front[0] = i;
 	run(depth, WARM_NS);
-	run(depth, run_ns);
-	report(run_ns, peer ? 0 : (unsigned)arg_num(args, "batches", 0));
-	if (rig.child)
-		kill(rig.child, SIGKILL);
+	if (times) {
+		replace(depth, times);
+	} else {
+		run(depth, run_ns);
+		report(run_ns, peer ? 0 : (unsigned)arg_num(args, "batches", 0));
+	}
+	for (unsigned i = 0; i < 2; i++)
+		if (rig.child[i])
+			kill(rig.child[i], SIGKILL);
 	return 0;
 }

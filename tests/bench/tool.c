@@ -16,6 +16,7 @@ static const struct {
 	{ "start", tool_start }, { "step", tool_step },
 	{ "wake", tool_wake }, { "function", tool_function },
 	{ "noisy", tool_noisy }, { "handoff", tool_handoff },
+	{ "gap", tool_gap },
 };
 
 void die(const char *what, int err)
@@ -55,7 +56,7 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; argc > 1 && i < ARRAY_SIZE(commands); i++)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run(argv + 2);
-	fprintf(stderr, "usage: bench-tool rtt|copy|ring|uring|load|idle|start|step|wake|noisy|function|handoff "
+	fprintf(stderr, "usage: bench-tool rtt|copy|ring|uring|load|idle|start|step|wake|noisy|function|handoff|gap "
 			"[key=value ...]\n");
 	return 2;
 }

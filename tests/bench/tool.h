@@ -19,6 +19,7 @@ int tool_wake(char **args); /* from a kick to a thread that slept */
 int tool_noisy(char **args); /* a quiet disk's latency beside a noisy one */
 int tool_function(char **args); /* what a storage function costs */
 int tool_handoff(char **args); /* its floor: blocks handed to another thread and back */
+int tool_gap(char **args); /* the longest time in which a disk completes nothing */
 int tool_start(char **args); /* from exec to an accepting socket */
 
 /* Reads and changes all of a block: what a function does that works on data, with no work of its own. */
