@@ -19,6 +19,7 @@ import lab as lab_room
 from lab import LabError, POSTERN, fio_ios
 
 MIB = 1 << 20
+LIMIT_S = 60  # for what takes moments on a quiet machine
 
 
 class Skip(Exception):
@@ -54,10 +55,17 @@ class Scene:
 		"""Returns when its successor answers."""
 		before = self.lab.ask("status")
 		os.kill(before["worker_pid"], signal.SIGKILL)
-		deadline = time.monotonic() + lab_room.BOOT_S
-		while self.lab.ask("status")["worker_pid"] == before["worker_pid"]:
-			if time.monotonic() > deadline:
-				raise LabError(f"worker {before['worker_pid']} has no successor")
+		until(lambda: self.lab.ask("status")["worker_pid"] != before["worker_pid"],
+		      f"a successor of worker {before['worker_pid']}")
+
+
+def until(what, name):
+	"""Waits until what() gives something true; returns that."""
+	deadline = time.monotonic() + LIMIT_S
+	while not (got := what()):
+		if time.monotonic() > deadline:
+			raise LabError(f"{name}: not within {LIMIT_S} s")
+	return got
 
 
 def same(got, want, what):

@@ -8,13 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(HERE, "..", "system"))
 import daemon
-from daemon import BUILD, LIMIT_S, play, same
+from daemon import BUILD, LIMIT_S, play, same, until
 
 WITNESS = os.path.abspath(os.path.join(BUILD, "tests", "recovery", "witness"))
 MIB = 1 << 20
@@ -55,11 +54,7 @@ class Target(daemon.Daemon):
 
 	def successor(self, old):
 		"""The worker that has come after process @old."""
-		end = time.monotonic() + LIMIT_S
-		while (pid := self.worker()) == old:
-			if time.monotonic() > end:
-				raise Wrong(f"worker {old} has no successor:\n{self.log_text()}")
-		return pid
+		return until(lambda: (pid := self.worker()) != old and pid, f"a successor of worker {old}")
 
 	def disk(self, name, medium, **more):
 		"""Creates a disk. Returns its socket."""

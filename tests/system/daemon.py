@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 
 BUILD = os.environ.get("POSTERN_BUILD", os.path.join(os.path.dirname(__file__), "../../build"))
@@ -120,6 +121,14 @@ def gone(pid):
 	ended = select.select([fd], [], [], LIMIT_S)[0]
 	os.close(fd)
 	return bool(ended)
+
+
+def until(what, name):
+	"""Waits until what() gives something true; returns that."""
+	end = time.monotonic() + LIMIT_S
+	while not (got := what()):
+		assert time.monotonic() < end, f"{name}: not within {LIMIT_S} s"
+	return got
 
 
 def same(have, want):
