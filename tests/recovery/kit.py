@@ -4,7 +4,6 @@ watches its disks meanwhile."""
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
