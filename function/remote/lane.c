@@ -19,6 +19,7 @@
 #include "function/remote/region.h"
 
 #define LOOK_NS (1 * NS_PER_MS)
+#define EXCUSES_MAX 8 /* times that a program may be late with a request for I/O of its own */
 
 void remote_kick(struct remote_lane *l)
 {
@@ -238,13 +239,14 @@ void remote_disconnect(struct remote_lane *l)
 
 void remote_note_pause(struct remote_lane *l)
 {
+	uint64_t now = l->lane->poller->now_ticks;
+
 	if (l->pending) {
-		l->paused_ticks = l->progress_ticks; /* not yet: the old one still answers */
+		l->paused_ticks = now; /* not yet: the old one still answers */
 		return;
 	}
 	l->pausing = false;
-	__atomic_store_n(&l->stats.pause_ticks, l->progress_ticks - l->paused_ticks,
-			 __ATOMIC_RELAXED);
+	__atomic_store_n(&l->stats.pause_ticks, now - l->paused_ticks, __ATOMIC_RELAXED);
 }
 
 /* @c takes over. */
@@ -262,7 +264,7 @@ static void join(struct remote_lane *l, const struct channel *c)
 	set_masks(l, c);
 	l->own_io_token = c->own_io;
 	l->source.inflight += c->own_io;
-	l->progress_ticks = poller_tick(l->lane->poller);
+	l->front_ticks = poller_tick(l->lane->poller);
 	remote_judge_door(l);
 	each_slot(l, resend);
 	remote_serve_waiting(l);
@@ -333,6 +335,23 @@ void remote_set_stall(struct remote_lane *l, uint64_t stall_ns)
 	l->look_ticks = l->region ? clock_ns_to_ticks(clock_scale(), LOOK_NS) : l->stall_ticks;
 }
 
+/* The time for @s, the oldest, is up. One that waits for I/O of its own waits for the medium, however
+ * long that takes; but one that goes on asking does not wait. Return: whether it has more time. */
+static bool is_excused(struct remote_lane *l, const struct slot *s)
+{
+	if (l->nawaited)
+		return true;
+	if (l->late != s || l->late_sent_ticks != s->sent_ticks)
+		l->excuses = 0;
+	l->late = s;
+	l->late_sent_ticks = s->sent_ticks;
+	if (!l->nio || l->excuses == EXCUSES_MAX)
+		return false;
+	l->excuses++;
+	own_io_await(l);
+	return true;
+}
+
 uint64_t remote_timer(void *state, uint64_t now_ns)
 {
 	struct remote_lane *l = state;
@@ -343,17 +362,16 @@ uint64_t remote_timer(void *state, uint64_t now_ns)
 		return NEVER_NS;
 	}
 	const struct slot *s = list_first(&l->order, struct slot, order);
-	uint64_t since = max_u64(s->sent_ticks, l->progress_ticks);
+	uint64_t since = max_u64(s->sent_ticks, l->front_ticks);
 	uint64_t age = p->now_ticks > since ? p->now_ticks - since : 0;
 
-	/* one that waits for I/O of its own waits for the medium */
-	if (!l->stall_ticks || age < l->stall_ticks || l->nio) {
+	if (!l->stall_ticks || age < l->stall_ticks || is_excused(l, s)) {
 		uint64_t left = l->stall_ticks > age ? l->stall_ticks - age : l->look_ticks;
 
 		return now_ns + clock_ticks_to_ns(p->scale, min_u64(left, l->look_ticks));
 	}
 	l->timer_on = false;
-	remote_lose(l, "it has answered nothing for too long");
+	remote_lose(l, "it has kept a request for too long");
 	return NEVER_NS;
 }
 

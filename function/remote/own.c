@@ -80,6 +80,7 @@ const char *own_io_take(struct remote_lane *l, struct fn_word w, const struct fn
 		tell_program(l, io, status);
 		return NULL;
 	}
+	io->in_flight = true;
 	l->io_free = io->next_free;
 	l->nio++;
 	if (w.slot < FN_SLOTS)
@@ -87,6 +88,16 @@ const char *own_io_take(struct remote_lane *l, struct fn_word w, const struct fn
 	stat_add(&l->stats.own_io, 1);
 	chain_resume(r);
 	return NULL;
+}
+
+void own_io_await(struct remote_lane *l)
+{
+	for (unsigned i = 0; i < FN_IO_MAX; i++) {
+		if (!l->io[i].in_flight || l->io[i].awaited)
+			continue;
+		l->io[i].awaited = true;
+		l->nawaited++;
+	}
 }
 
 void own_io_done(struct remote_lane *l, struct req *r)
@@ -98,6 +109,9 @@ void own_io_done(struct remote_lane *l, struct req *r)
 		l->slot[io->slot].nio--;
 	if (!io->orphan)
 		tell_program(l, io, (enum req_status)r->status);
+	if (unlikely(io->awaited) && !--l->nawaited)
+		l->front_ticks = l->lane->poller->now_ticks;
+	io->in_flight = io->awaited = false;
 	slab_put(&l->lane->poller->slab, r);
 	io->next_free = l->io_free;
 	l->io_free = (uint16_t)index;

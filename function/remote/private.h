@@ -46,6 +46,7 @@ struct own_io {
 	uint16_t slot;
 	uint16_t next_free;
 	bool orphan; /* the program that asked for it is not there any more */
+	bool in_flight, awaited; /* awaited: counted in nawaited */
 };
 
 /* What a program needs to serve a lane, made by control. */
@@ -104,9 +105,14 @@ struct remote_lane {
 	unsigned nsent;
 	struct list order;   /* slots */
 	struct list waiting; /* requests that wait for a slot, through hold; both directions */
-	uint64_t progress_ticks; /* the last answer */
-	uint64_t stall_ticks;	 /* without one for this long the program is lost; 0: never */
+	uint64_t front_ticks;	 /* from when on the oldest that it has has been the oldest */
+	uint64_t stall_ticks;	 /* a program that keeps that for so long is lost; 0: never */
 	uint64_t look_ticks; /* how often the timer looks while it has something; 0: never */
+	/* One that has kept it for so long while I/O of its own was in flight, and how often; of that
+	 * I/O the last time, what still is. */
+	const struct slot *late;
+	uint64_t late_sent_ticks;
+	uint16_t excuses, nawaited;
 	/* What the program is told, and what its own I/O may reach; relaxed atomics, written by the
 	 * poller. */
 	uint64_t size_b, below_b;
@@ -163,6 +169,8 @@ void remote_look(struct remote_lane *l);
 
 /* The program asks for I/O of its own. Return: NULL; what is wrong with it. */
 const char *own_io_take(struct remote_lane *l, struct fn_word w, const struct fn_entry *e);
+/* The program is waited for until all that is in flight has ended, and from then on has its time. */
+void own_io_await(struct remote_lane *l);
 /* Such a request is back at our step. */
 void own_io_done(struct remote_lane *l, struct req *r);
 
@@ -175,7 +183,8 @@ void remote_lane_stop(void *state);
 void remote_lane_close(void *state);
 uint64_t remote_timer(void *state, uint64_t now_ns);
 void remote_resized(struct function *f); /* lanes.c */
-/* A program that answers nothing for so long is lost; 0: never. Before the lane has one. */
+/* A program that keeps the oldest request that it has for so long is lost; 0: never. Before the lane has
+ * one. */
 void remote_set_stall(struct remote_lane *l, uint64_t stall_ns);
 
 /* The rest: the poller's thread. */

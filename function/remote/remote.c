@@ -213,6 +213,8 @@ static void note_sent(struct remote_lane *l, struct slot *s, enum slot_place pla
 
 static void note_answered(struct remote_lane *l, struct slot *s)
 {
+	if (l->order.next == &s->order)
+		l->front_ticks = l->lane->poller->now_ticks;
 	list_del(&s->order);
 	l->nsent--;
 	l->source.inflight--;
@@ -538,7 +540,7 @@ static unsigned source_poll(struct media_lane *m)
 		if (unlikely(ring_sleeps(&l->ring)))
 			remote_awake(l);
 		if (ring_has(&l->ring)) {
-			l->progress_ticks = poller_tick(l->lane->poller);
+			poller_tick(l->lane->poller);
 			if (unlikely(l->pausing))
 				remote_note_pause(l);
 		}

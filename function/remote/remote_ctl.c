@@ -629,7 +629,8 @@ static const struct ctl_param add_params[] = {
 	{ .name = "file", .type = CTL_PATH, .list = true, .help = FILE_HELP },
 	{ .name = "read", .type = CTL_PATH, .list = true, .help = READ_HELP },
 	{ .name = "stall_ms", .type = CTL_UINT, .max = 3600000, .value = "5000",
-	  .help = "One that has requests and answers none for so long is started anew; 0: never" },
+	  .help = "One that keeps the oldest request that it has for so long is started anew; "
+		  "0: never" },
 	{ 0 },
 };
 static const struct ctl_param name_params[] = { NAME_PARAM, { 0 } };

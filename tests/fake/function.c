@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A storage function for tests and measurements, in one program:
- *   fake-function [WORD] [version=TEXT] [key=N] [fail=N] [how=exit|crash|stall]
+ *   fake-function [WORD] [version=TEXT] [key=N] [fail=N] [how=exit|crash|stall|keep]
  * nothing: passes all on; xor: changes data with a key, both ways; watch: metadata alone; memory: serves
  * from its own memory; through: makes each request again as I/O of its own; lossy: forgets a byte of
  * what is written; refuse: wants no disk; early: ends before it is asked anything; probe PATH: tries what
  * a jail forbids, and says on standard error what came of it.
- * With the request numbered fail= (after the trial) it ends, crashes, or answers no more.
+ * With the request numbered fail= (after the trial) it ends, crashes, or answers no more; keep: it answers
+ * all but that one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,10 +35,13 @@ struct args {
 
 static struct args args = { .kind = NULL, .version = "1", .how = "exit", .key = 0x5a };
 
-static void fail_if_told(const struct pfn_disk *d)
+/* Return: whether the request is to be answered; if this returns. */
+static bool fail_if_told(const struct pfn_disk *d)
 {
 	if (d->test || !args.fail || ++args.seen < args.fail)
-		return;
+		return true;
+	if (!strcmp(args.how, "keep"))
+		return args.seen > args.fail;
 	if (!strcmp(args.how, "stall"))
 		for (;;)
 			pause();
@@ -49,8 +53,8 @@ static void fail_if_told(const struct pfn_disk *d)
 static void nothing(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
-		fail_if_told(d);
-		pfn_pass(reqs[i]);
+		if (fail_if_told(d))
+			pfn_pass(reqs[i]);
 	}
 }
 
@@ -61,8 +65,8 @@ static void xor(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
 
 		for (unsigned b = 0; data && b < reqs[i]->len_b; b++)
 			data[b] ^= (unsigned char)args.key;
-		fail_if_told(d);
-		pfn_pass(reqs[i]);
+		if (fail_if_told(d))
+			pfn_pass(reqs[i]);
 	}
 }
 
