@@ -58,12 +58,23 @@ static bool is_spoilt_read(const struct slot *s)
 	return s->up && s->seen && s->was_seg && s->r->op == REQ_READ;
 }
 
-static void go_below(struct slot *s, uint8_t step)
+/* Down from our step, perhaps once more. */
+static void go_down(struct remote_lane *l, struct req *r)
 {
-	s->place = SLOT_BELOW;
-	s->r->flags &= (uint8_t)~REQ_F_UP;
-	s->r->step = step;
-	chain_resume(s->r);
+	r->flags &= (uint8_t)~REQ_F_UP;
+	r->step = l->step;
+	chain_resume(r);
+}
+
+void remote_go_around(struct remote_lane *l, struct slot *s)
+{
+	struct req *r = s->r;
+
+	stat_add(&l->stats.bypassed, 1);
+	if (s->was_seg)
+		remote_detach(s);
+	remote_free_slot(l, s);
+	go_down(l, r);
 }
 
 static void renew(struct remote_lane *l, struct slot *s)
@@ -82,22 +93,14 @@ static void end_slot(struct remote_lane *l, struct slot *s)
 	chain_resume(r);
 }
 
-/* On without the program. */
 static void bypass(struct remote_lane *l, struct slot *s)
 {
-	struct req *r = s->r;
-
-	stat_add(&l->stats.bypassed, 1);
-	if (is_spoilt_read(s) || (!s->up && s->was_seg)) {
-		if (!s->up)
-			renew(l, s);
-		go_below(s, l->step);
-	} else if (s->up) {
-		end_slot(l, s);
-	} else {
-		remote_free_slot(l, s);
-		chain_resume(r);
+	if (!s->up || is_spoilt_read(s)) {
+		remote_go_around(l, s);
+		return;
 	}
+	stat_add(&l->stats.bypassed, 1);
+	end_slot(l, s);
 }
 
 static void fail(struct remote_lane *l, struct slot *s)
@@ -114,7 +117,8 @@ static void resend(struct remote_lane *l, struct slot *s)
 	if (s->seen)
 		stat_add(&l->stats.replayed, 1);
 	if (is_spoilt_read(s)) {
-		go_below(s, l->step);
+		s->place = SLOT_BELOW;
+		go_down(l, r);
 	} else if (s->up) {
 		if (l->up & 1u << r->op)
 			remote_send(l, s, true);

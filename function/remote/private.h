@@ -146,6 +146,8 @@ extern const struct media_ops remote_source_ops;
 
 /* Gives the request of @s the slot's buffer, with what it writes. */
 void remote_attach(struct remote_lane *l, struct slot *s);
+/* Gives it its own segments back, and all that it asks for. */
+void remote_detach(struct slot *s);
 /* Sends @s to the program that there is. */
 void remote_send(struct remote_lane *l, struct slot *s, bool up);
 /* Starts the present piece of @s on its way down. */
@@ -203,6 +205,9 @@ void remote_disconnect(struct remote_lane *l);
 void remote_gain(struct remote_lane *l, const struct channel *c);
 /* Nothing more goes to the program, and when all lanes of @h are drained @c takes over. */
 void remote_hand_over(struct remote_lane *l, struct handover *h, const struct channel *c);
+/* The request of @s goes down, from its beginning, without the program and without its buffer: a program that
+ * hangs may go on writing there. */
+void remote_go_around(struct remote_lane *l, struct slot *s);
 /* Ends the change of program that is under way, if nothing is in its way any more. */
 void remote_proceed(struct remote_lane *l);
 /* Opens or closes the door by what there is and by the policy, which may have changed. */

@@ -161,7 +161,7 @@ void remote_attach(struct remote_lane *l, struct slot *s)
 	set_piece(l, s);
 }
 
-static void detach(struct slot *s)
+void remote_detach(struct slot *s)
 {
 	struct req *r = s->r;
 
@@ -266,7 +266,9 @@ void remote_start(struct remote_lane *l, struct slot *s)
 
 	r->flags &= (uint8_t)~REQ_F_UP;
 	r->step = l->step;
-	if (!(l->down & 1u << r->op) || l->door == DOOR_BYPASS) {
+	if (l->door == DOOR_BYPASS) {
+		remote_go_around(l, s);
+	} else if (!(l->down & 1u << r->op)) {
 		s->place = SLOT_BELOW;
 		chain_resume(r);
 	} else if (l->door == DOOR_OPEN) {
@@ -292,7 +294,7 @@ bool remote_finish(struct remote_lane *l, struct slot *s)
 			remote_start(l, s);
 			return false;
 		}
-		detach(s);
+		remote_detach(s);
 	}
 	remote_free_slot(l, s);
 	return true;
