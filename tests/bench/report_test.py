@@ -80,6 +80,13 @@ class Report(unittest.TestCase):
 		self.assertEqual(report.verdict(self.row("qsd_null_qd1_x", 4.9)), "**short**")
 		self.assertEqual(report.verdict(report.row("start_ms")), "not measured")
 
+	def test_judges_no_row_without_a_bound_and_says_why_one_is_not_measured(self):
+		one = self.row("fn_vm_added_qd1_us", 3.5)
+		self.assertEqual(report.verdict(one), "")
+		self.assertIn("| us | 3.5 (+-0 %) |", report.bounds_table([one]))
+		missing = report.row("fn_vm_added_qd1_us", why="no KVM")
+		self.assertIn("| us | - | - | - | not measured: no KVM |", report.bounds_table([missing]))
+
 	def test_holds_rates_only_where_the_round_trip_is_short(self):
 		self.assertEqual(report.verdict(self.row("null_qd32_miops", 11, 199)), "**short**")
 		self.assertIn("not held", report.verdict(self.row("null_qd32_miops", 11, 200)))

@@ -16,7 +16,7 @@ MODULES = "virtio_console", "nd_pmem", "nfit", "dax_pmem", "device_dax"
 SCRIPT = """
 for module in $(cat /modules); do insmod /$module 2>/dev/null; done
 mkdir -p /tmp/lib
-(while :; do LD_LIBRARY_PATH=/lib {sample} {input} >>/tmp/stderr 2>&1; sleep 1; done) &
+(while :; do LD_LIBRARY_PATH=/lib {command} >>/tmp/stderr 2>&1; sleep 1; done) &
 report ready
 serve
 """
@@ -35,16 +35,22 @@ def program(path):
 	return files
 
 
-def boot_machine(s, name, sample):
-	"""Starts the machine of function @name, in which @sample runs: with /key, or keeping /tmp/kept."""
+def boot_program(s, name, path, words, *options, files=None):
+	"""Starts the machine of function @name: in it runs the program at @path, @words behind it, with
+	@files {path: bytes}; @options go to `postern vm run`."""
 	s.lab.image = s.lab.image or Image()
 	modules = s.lab.image.modules(*MODULES)
-	files = {**modules, **program(os.path.join(SAMPLES, sample)), "key": KEY,
-	         "modules": "\n".join(modules).encode()}
-	script = SCRIPT.format(sample=sample, input="4</key" if sample == "crypt" else "4<>/tmp/kept")
-	guest = s.lab.guest(name, script, f"function={name}", files=files)
+	files = {**modules, **program(path), **(files or {}), "modules": "\n".join(modules).encode()}
+	script = SCRIPT.format(command=f"{os.path.basename(path)} {words}")
+	guest = s.lab.guest(name, script, f"function={name}", *options, files=files)
 	guest.expect("ready")
 	return guest
+
+
+def boot_machine(s, name, sample):
+	"""The same for a sample: with /key, or keeping /tmp/kept."""
+	return boot_program(s, name, os.path.join(SAMPLES, sample),
+	                    "4</key" if sample == "crypt" else "4<>/tmp/kept", files={"key": KEY})
 
 
 def show(s, name):
