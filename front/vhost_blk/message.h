@@ -42,5 +42,10 @@ bool message_allows_fds(const struct message *m, unsigned nfd);
  * @m->replies; -EPROTO: the connection is to be closed, *ret_what (@room bytes) says why. */
 int message_run(struct session *s, struct message *m, char *ret_what, size_t room);
 
+/* Tells the front end that the configuration has changed. */
+void message_config_changed(struct session *s);
+/* Something has arrived on the back-end channel. */
+void message_backend_reply(struct session *s);
+
 /* Puts "MESSAGE: @why" into *ret_what. Return: -EPROTO. */
 int message_explain(const struct message *m, const char *why, char *ret_what, size_t room);

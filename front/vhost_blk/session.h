@@ -125,7 +125,7 @@ void session_stop_all(struct session *s);
 int session_move(struct session *s, char *ret_why, size_t room);
 
 /* Puts @mem (which becomes the session's) in force everywhere and lets the former go.
- * Return: 0; -errno: a running queue is not in @mem, and has been stopped. */
+ * Return: 0; -errno: the ring of a running queue is not in @mem, and it takes nothing more. */
 int session_set_memory(struct session *s, struct gmem *mem);
 void session_set_log(struct session *s, struct dirty_log *log);
 /* Maps @d of @fd. Return: as gregion_open(). */
@@ -152,8 +152,3 @@ void session_update_write_through(struct session *s);
 
 /* The front end has another size to learn of; or it has learnt of the last one that it was told. */
 void session_set_resize(struct session *s, bool pending);
-
-/* Tells the front end that the configuration has changed. */
-void message_config_changed(struct session *s);
-/* Something has arrived on the back-end channel. */
-void message_backend_reply(struct session *s);

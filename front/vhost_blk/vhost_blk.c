@@ -18,6 +18,7 @@
 #include "core/life.h"
 #include "front/vhost_blk/adopt.h"
 #include "front/vhost_blk/exchange.h"
+#include "front/vhost_blk/message.h"
 
 #define STACK_B (256 * KIB)
 /* How long who connects waits when there is no descriptor or memory to be had for it. */
