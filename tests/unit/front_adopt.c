@@ -10,6 +10,7 @@
 #include "base/crash.h"
 #include "base/fd.h"
 #include "front/vhost_blk/adopt.h"
+#include "front/vhost_blk/message.h"
 #include "tests/fake/keep.h"
 
 static struct fake *open_kept(struct fake_conf c)

@@ -3,6 +3,7 @@
 #include "tests/wire/wire.h"
 
 #include "front/vhost_blk/config.h"
+#include "front/vhost_blk/message.h"
 
 static int get(struct fake *g, uint32_t off_b, uint32_t len_b, struct vhost_user_msg *m)
 {
