@@ -90,6 +90,9 @@ int ctl_open_path(const char *path, int flags, const char *param, struct ctl_err
 	case EBUSY:
 	case ETXTBSY:
 		return ctl_fail(err, fd, "busy", param, "'%.300s' is in use", path);
+	case ETIMEDOUT:
+		return ctl_fail(err, fd, "open_failed", param,
+				"'%.250s' does not answer: what it lies on hangs, or is very slow", path);
 	default:
 		return ctl_fail(err, fd, "open_failed", param, "'%.250s': %s", path, strerror(-fd));
 	}

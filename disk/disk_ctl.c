@@ -264,7 +264,8 @@ static void come_back(struct ctl *ctl, struct entry *e)
 	bool waited = e->waits;
 
 	e->why = err;
-	e->waits = code == -EBUSY;
+	/* for a predecessor's last requests; for a path that does not answer */
+	e->waits = code == -EBUSY || code == -ETIMEDOUT;
 	if (!code)
 		log_info(entry_name(e), "opened");
 	else if (e->waits && !waited)

@@ -189,6 +189,8 @@ static void reaped(struct worker *w, int status)
 							 "ended with status %d",
 		 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	w->pid = 0;
+	if (w->is_dead) /* what is left of it can go */
+		set_timer(&k->settle, SETTLE_MS);
 	mark_dead(w);
 	if (!k->now && (k->stopping || !k->was_ready || k->cfg->one_life)) {
 		/* one that ended by itself has said why */
@@ -228,9 +230,14 @@ void crew_reap(struct keeper *k)
 
 void crew_timer(struct keeper *k)
 {
-	if (k->now && k->stopping) {
+	if (k->stopping && k->now && !k->is_killing) {
 		log_warn(NULL, "the worker does not end: killed");
 		kill(k->now->pid, SIGKILL);
+		k->is_killing = true;
+		set_timer(&k->timer, STOP_MS);
+	} else if (k->stopping) {
+		log_warn(NULL, "the worker is stuck in the kernel, and left to it");
+		keeper_finish(k, 1);
 	} else if (!k->now && !k->stopping) {
 		start_next(k);
 	}
@@ -299,7 +306,7 @@ void crew_replace(struct keeper *k, struct worker *w)
 void crew_refresh(struct keeper *k)
 {
 	if (k->standby)
-		worker_free(k->standby);
+		worker_drop(k->standby);
 	k->standby = NULL;
 	set_timer(&k->settle, SETTLE_MS);
 }

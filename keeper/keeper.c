@@ -48,131 +48,12 @@ static void settle_ready(struct loop_watch *w, uint32_t events)
 		crew_settle(container_of(w, struct keeper, settle));
 }
 
-static void on_taken(struct keeper *k)
+static void patience_ready(struct loop_watch *w, uint32_t events)
 {
-	if (!k->ncaller)
-		return;
-	fd_close(k->caller_fd[0]);
-	memmove(k->caller_fd, k->caller_fd + 1, --k->ncaller * sizeof(k->caller_fd[0]));
-	loop_mod(&k->loop, &k->control, EPOLLIN);
-}
+	uint64_t times;
 
-/* What a worker sends: first who it is, then, while it serves, requests. */
-union word {
-	struct keeper_intro intro;
-	struct keeper_request req;
-};
-
-/* A worker waits for each answer, so it gets one: where the kernel does not pass on what belongs to
- * it, what it says of that. Return: 0; -ENOTCONN: it does not read them; -errno: it got a refusal. */
-static int answer(struct worker *w, const struct keeper_answer *a, const int *fds, unsigned nfd)
-{
-	int err = fd_send(w->request.fd, a, sizeof(*a), fds, nfd);
-	struct keeper_answer refusal = { .err = err };
-
-	if (!err || err == -EPIPE || err == -ECONNRESET) /* it has ended */
-		return 0;
-	return fd_send(w->request.fd, &refusal, sizeof(refusal), NULL, 0) ? -ENOTCONN : err;
-}
-
-static int answer_list(struct worker *w, unsigned from)
-{
-	static const struct keeper_list none;
-	int err = office_list(&w->keeper->office, from, w->request.fd);
-
-	if (!err || err == -EPIPE || err == -ECONNRESET)
-		return 0;
-	/* which its reader takes for an error, as it has been told how much there is */
-	return fd_send(w->request.fd, &none, sizeof(none.n), NULL, 0) ? -ENOTCONN : err;
-}
-
-static int serve_program(struct worker *w, const struct keeper_request *req, const int *fds,
-			 unsigned nfd)
-{
-	struct programs *ps = &w->keeper->office.programs;
-	struct keeper_answer a;
-	int give[2];
-	int err = programs_serve(ps, req, fds, nfd, &a, give);
-
-	if (err)
-		return err;
-	err = answer(w, &a, give, give[0] >= 0 ? 2 : 0);
-	/* nobody speaks to one that its asker knows nothing of */
-	if (err && req->op == KEEPER_SPAWN && !a.err)
-		kill(a.pid, SIGKILL);
-	return err;
-}
-
-/* Carries out @req, which came with @nfd descriptors (borrowed), and answers.
- * Return: 0; -EPROTO: no worker asks for that; -ENOTCONN: it does not read its answers; -errno: it
- * has been refused. */
-static int serve(struct worker *w, const struct keeper_request *req, const int *fds, unsigned nfd)
-{
-	struct keeper *k = w->keeper;
-	struct keeper_answer a = { 0 };
-	bool give_close = false;
-	int give = -1;
-
-	if (w != k->now)
-		return -EPROTO;
-	if (programs_concerns(req->op))
-		return serve_program(w, req, fds, nfd);
-	a.err = nfd > 1 ? -EPROTO : office_serve(&k->office, req, nfd ? fds[0] : -1, &give,
-						 &give_close);
-	if (a.err == -EPROTO)
-		return -EPROTO;
-	if (req->op == KEEPER_TAKEN)
-		on_taken(k);
-	if (req->op == KEEPER_READY)
-		crew_ready(k);
-	if (req->op == KEEPER_HEALTHY)
-		upgrade_counted(k, req->flags);
-	int err = req->op == KEEPER_LIST ? answer_list(w, req->flags) : answer(w, &a, &give, give >= 0);
-
-	if (give_close)
-		fd_close(give);
-	return err;
-}
-
-void request_ready(struct loop_watch *watch, uint32_t events)
-{
-	struct worker *w = container_of(watch, struct worker, request);
-	static const struct keeper_answer no_room = { .err = -EMFILE };
-	union word word;
-	unsigned nfd = 0;
-	int fds[KEEPER_FILES_MAX], err = -EPROTO;
-	ssize_t n = fd_recv(watch->fd, &word, sizeof(word), fds, ARRAY_SIZE(fds), &nfd);
-
-	if (n == -EAGAIN)
-		return;
-	if (n == 0 || n == -ECONNRESET) { /* it is ending; its cells or SIGCHLD say the rest */
-		loop_del(&w->keeper->loop, watch);
-		return;
-	}
-	if (n == -EMSGSIZE) { /* one descriptor more than we can have */
-		err = answer(w, &no_room, NULL, 0);
-	} else if (n >= (ssize_t)sizeof(word.intro) && word.intro.op == KEEPER_INTRO && !w->intro.op) {
-		w->intro = word.intro;
-		w->intro.version[sizeof(w->intro.version) - 1] = '\0';
-		crew_met(w);
-		err = 0;
-	} else if ((size_t)n >= KEEPER_REQUEST_MIN_B && (size_t)n <= sizeof(word.req) &&
-		   w->intro.op) {
-		memset((char *)&word + n, 0, sizeof(word) - (size_t)n);
-		err = serve(w, &word.req, fds, nfd);
-	}
-	while (nfd)
-		fd_close(fds[--nfd]);
-	if (err == -EPROTO)
-		log_error(NULL, "worker %d asked for what no worker asks for: killed", w->pid);
-	else if (err == -ENOTCONN)
-		log_error(NULL, "worker %d does not take its answers: killed", w->pid);
-	else if (err)
-		log_warn(NULL, "worker %d was refused what it asked for: %s", w->pid, strerror(-err));
-	if (err == -EPROTO || err == -ENOTCONN) {
-		loop_del(&w->keeper->loop, watch);
-		kill(w->pid, SIGKILL);
-	}
+	if (read(w->fd, &times, sizeof(times)) == sizeof(times))
+		desk_timer(container_of(w, struct keeper, desk.timer));
 }
 
 static void control_ready(struct loop_watch *w, uint32_t events)
@@ -269,12 +150,15 @@ static int watch_signals(struct keeper *k)
 	k->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	k->timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	k->settle.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (k->signals.fd < 0 || k->timer.fd < 0 || k->settle.fd < 0)
+	k->desk.timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (k->signals.fd < 0 || k->timer.fd < 0 || k->settle.fd < 0 || k->desk.timer.fd < 0)
 		return -errno;
 	int err = loop_add(&k->loop, &k->signals, EPOLLIN);
 
 	if (!err)
 		err = loop_add(&k->loop, &k->timer, EPOLLIN);
+	if (!err)
+		err = loop_add(&k->loop, &k->desk.timer, EPOLLIN);
 	return err ? err : loop_add(&k->loop, &k->settle, EPOLLIN);
 }
 
@@ -282,6 +166,7 @@ static void tear_down(struct keeper *k)
 {
 	crew_fini(k);
 	upgrade_close(k);
+	clerks_fini(&k->clerks);
 	fd_close(k->program_fd);
 	office_fini(&k->office);
 	if (k->control.fd >= 0)
@@ -292,6 +177,7 @@ static void tear_down(struct keeper *k)
 	fd_close(k->signals.fd);
 	fd_close(k->timer.fd);
 	fd_close(k->settle.fd);
+	fd_close(k->desk.timer.fd);
 	store_close(&k->office.store);
 	loop_fini(&k->loop);
 }
@@ -339,6 +225,7 @@ int keeper_run(const struct keeper_config *cfg)
 			    .signals = { -1, signals_ready },
 			    .timer = { -1, timer_ready },
 			    .settle = { -1, settle_ready },
+			    .desk.timer = { -1, patience_ready },
 			    .upgrade = { .listen.fd = -1, .conn.fd = -1, .timer.fd = -1,
 					 .program_fd = -1 },
 			    .program_fd = open(cfg->program, O_PATH | O_CLOEXEC),
@@ -346,6 +233,7 @@ int keeper_run(const struct keeper_config *cfg)
 	int err = loop_init(&k.loop);
 
 	office_init(&k.office);
+	clerks_init(&k.clerks, &k.loop, &k.office);
 	list_init(&k.workers);
 	if (!err)
 		err = watch_signals(&k);

@@ -59,16 +59,6 @@ static int judge_medium(const struct office *o, const struct keeper_request *req
 	return store_owns(&o->store, fd) ? -EACCES : 0;
 }
 
-static void remember_made(struct office *o, const char *path, int fd)
-{
-	struct stat st;
-
-	if (fstat(fd, &st))
-		return;
-	memcpy(o->made, path, strlen(path) + 1);
-	o->made_file = (struct own_file){ st.st_dev, st.st_ino };
-}
-
 int own_file_unlink(const char *path, const struct own_file *file)
 {
 	struct stat st;
@@ -78,20 +68,13 @@ int own_file_unlink(const char *path, const struct own_file *file)
 	return unlink(path) ? -ENOENT : 0;
 }
 
-/* Removes no file but one that the worker itself has just made. */
-static int serve_unmake(struct office *o)
+/* *ret_file: the file, if it was made. */
+static int open_medium(const struct office *o, const struct keeper_request *req,
+		       struct own_file *ret_file, int *ret_fd)
 {
-	int err = *o->made ? own_file_unlink(o->made, &o->made_file) : -ENOENT;
+	struct stat st;
 
-	*o->made = '\0';
-	return err;
-}
-
-static int serve_open(struct office *o, const struct keeper_request *req, int *ret_fd)
-{
-	if (req->path[0] != '/' || req->flags & ~(uint32_t)OPEN_FLAGS)
-		return -EPROTO;
-	/* O_NONBLOCK: a FIFO must not hold the keeper up. */
+	/* O_NONBLOCK: a FIFO has nobody at its other end. */
 	CLEANUP(fd_cleanup) int fd = open(req->path,
 					  (int)req->flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
 					  req->mode & 0666);
@@ -102,10 +85,10 @@ static int serve_open(struct office *o, const struct keeper_request *req, int *r
 	if (err)
 		return err;
 	/* io_uring fails, instead of waiting, on a file that is O_NONBLOCK. */
-	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK))
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) || fstat(fd, &st))
 		return -errno;
 	if (req->flags & O_EXCL)
-		remember_made(o, req->path, fd);
+		*ret_file = (struct own_file){ st.st_dev, st.st_ino };
 	*ret_fd = fd_steal(&fd);
 	return 0;
 }
@@ -127,6 +110,7 @@ static int may_have(struct programs *ps, enum machine_part part, const char *pat
 	struct office *o = container_of(ps, struct office, programs);
 	struct keeper_request req = { .op = KEEPER_OPEN,
 				      .flags = part == MACHINE_WRITES ? O_RDWR : O_RDONLY };
+	struct own_file none = { 0 };
 	int fd = -1;
 
 	if (part == MACHINE_CONNECTS)
@@ -134,7 +118,7 @@ static int may_have(struct programs *ps, enum machine_part part, const char *pat
 	if (strlen(path) >= sizeof(req.path))
 		return -ENAMETOOLONG;
 	strcpy(req.path, path);
-	int err = serve_open(o, &req, &fd);
+	int err = open_medium(o, &req, &none, &fd);
 
 	fd_close(fd);
 	return err;
@@ -145,12 +129,12 @@ static void socket_key(const struct kept_socket *s, char key[KEEP_KEY_MAX])
 	snprintf(key, KEEP_KEY_MAX, VAULT_SOCKET "%u", s->no);
 }
 
+/* Its file stays. */
 static void drop_socket(struct office *o, struct kept_socket *s)
 {
 	char key[KEEP_KEY_MAX];
 
 	if (!o->stays) {
-		own_file_unlink(s->path, &s->file);
 		socket_key(s, key);
 		vault_drop(&o->vault, key);
 	}
@@ -204,8 +188,6 @@ int office_add_socket(struct office *o, const char *path, int fd, struct own_fil
 static int serve_listen(struct office *o, const struct keeper_request *req, int *ret_fd)
 {
 	const struct kept_socket *s = find_socket(o, req->path);
-	char key[KEEP_KEY_MAX];
-	struct own_file file;
 
 	if (req->path[0] != '/' || req->mode & ~0777u)
 		return -EPROTO;
@@ -213,28 +195,95 @@ static int serve_listen(struct office *o, const struct keeper_request *req, int 
 		*ret_fd = s->fd;
 		return 0;
 	}
-	if (is_full(o))
-		return -EMFILE;
-	int fd = listen_for_group(req->path, req->mode, *req->group ? req->group : NULL, &file);
-	if (fd < 0)
-		return fd;
-	int err = office_add_socket(o, req->path, fd, file, o->socket_no + 1);
+	return is_full(o) ? -EMFILE : OFFICE_CLERK;
+}
+
+/* A new one, @fd, is there. Return: 0; -ENOMEM. */
+static int has_listened(struct office *o, const char *path, struct own_file file, int fd)
+{
+	char key[KEEP_KEY_MAX];
+	int err = office_add_socket(o, path, fd, file, o->socket_no + 1);
+
 	if (err)
 		return err;
 	socket_key(list_entry(o->sockets.prev, struct kept_socket, node), key);
 	vault_put(&o->vault, key, fd);
-	*ret_fd = fd;
 	return 0;
 }
 
-static int serve_unlisten(struct office *o, const struct keeper_request *req)
+static int serve_unlisten(struct office *o, const struct keeper_request *req,
+			  struct own_file *ret_file)
 {
 	struct kept_socket *s = find_socket(o, req->path);
 
 	if (!s)
 		return -ENOENT;
+	*ret_file = s->file;
 	drop_socket(o, s);
-	return 0;
+	return OFFICE_CLERK;
+}
+
+/* Removes no file but one that the worker itself has just made. */
+static int serve_unmake(struct office *o, struct clerk_order *ret)
+{
+	if (!*o->made)
+		return -ENOENT;
+	ret->file = o->made_file;
+	memcpy(ret->req.path, o->made, strlen(o->made) + 1);
+	*o->made = '\0';
+	return OFFICE_CLERK;
+}
+
+static int serve_open(const struct keeper_request *req)
+{
+	return req->path[0] != '/' || req->flags & ~(uint32_t)OPEN_FLAGS ? -EPROTO : OFFICE_CLERK;
+}
+
+int office_carry_out(const struct office *o, const struct clerk_order *order,
+		     struct own_file *ret_file, int *ret_fd)
+{
+	const struct keeper_request *req = &order->req;
+
+	switch (req->op) {
+	case KEEPER_OPEN:
+		return open_medium(o, req, ret_file, ret_fd);
+	case KEEPER_LISTEN:
+		*ret_fd = listen_for_group(req->path, req->mode, *req->group ? req->group : NULL,
+					   ret_file);
+		return *ret_fd < 0 ? *ret_fd : 0;
+	case KEEPER_UNMAKE:
+	case KEEPER_UNLISTEN:
+		return own_file_unlink(req->path, &order->file);
+	}
+	return -EPROTO;
+}
+
+void office_undo(const struct clerk_order *order, const struct clerk_report *r)
+{
+	if (!r->err)
+		own_file_unlink(order->req.path, &r->file);
+}
+
+int office_done(struct office *o, const struct keeper_request *req, const struct clerk_report *r,
+		int fd, int *ret_fd)
+{
+	int err = r->err;
+
+	*ret_fd = -1;
+	if (req->op == KEEPER_OPEN && !err && r->file.ino) {
+		memcpy(o->made, req->path, strlen(req->path) + 1);
+		o->made_file = r->file;
+	}
+	if (req->op == KEEPER_UNLISTEN) /* the socket has gone, whatever there is at its path */
+		err = 0;
+	if (req->op != KEEPER_LISTEN || err) {
+		fd_close(fd);
+		return err;
+	}
+	err = has_listened(o, req->path, r->file, fd);
+	if (!err)
+		*ret_fd = fd;
+	return err;
 }
 
 static int serve_save(struct office *o, int fd)
@@ -313,23 +362,23 @@ int office_list(const struct office *o, unsigned from, int sock)
 }
 
 int office_serve(struct office *o, const struct keeper_request *req, int fd, int *ret_fd,
-		 bool *ret_close)
+		 struct clerk_order *ret_order)
 {
 	*ret_fd = -1;
-	*ret_close = false;
 	if (!memchr(req->path, '\0', sizeof(req->path)) ||
 	    !memchr(req->group, '\0', sizeof(req->group)))
 		return -EPROTO;
+	ret_order->file = (struct own_file){ 0 };
+	ret_order->req = *req;
 	switch (req->op) {
 	case KEEPER_OPEN:
-		*ret_close = true;
-		return serve_open(o, req, ret_fd);
+		return serve_open(req);
 	case KEEPER_LISTEN:
 		return serve_listen(o, req, ret_fd);
 	case KEEPER_UNLISTEN:
-		return serve_unlisten(o, req);
+		return serve_unlisten(o, req, &ret_order->file);
 	case KEEPER_UNMAKE:
-		return serve_unmake(o);
+		return serve_unmake(o, ret_order);
 	case KEEPER_SAVE:
 		return serve_save(o, fd);
 	case KEEPER_PUT:
@@ -423,8 +472,13 @@ void office_fini(struct office *o)
 {
 	if (o->stays)
 		vault_settle(&o->vault);
-	list_for_each(it, tmp, &o->sockets)
-		drop_socket(o, list_entry(it, struct kept_socket, node));
+	list_for_each(it, tmp, &o->sockets) {
+		struct kept_socket *s = list_entry(it, struct kept_socket, node);
+
+		if (!o->stays)
+			own_file_unlink(s->path, &s->file);
+		drop_socket(o, s);
+	}
 	programs_fini(&o->programs);
 	kept_fini(&o->kept);
 	vault_close(&o->vault);

@@ -4,6 +4,7 @@
 
 #include "base/list.h"
 #include "base/loop.h"
+#include "keeper/clerk.h"
 #include "keeper/death.h"
 #include "keeper/keeper.h"
 #include "keeper/kept.h"
@@ -14,12 +15,6 @@
 /* The state directory: state.json, and a lock that one keeper holds. */
 struct store {
 	int dir_fd, lock_fd; /* -1: nothing is kept */
-};
-
-/* A file that we have made, so that no other is removed that has its name by now. */
-struct own_file {
-	dev_t dev;
-	ino_t ino; /* 0: none */
 };
 
 /* What answers the worker's requests. */
@@ -50,6 +45,16 @@ struct worker {
 	int event_fd, hold_fd;	   /* while hold_fd is open somebody holds its memory */
 	struct keeper_intro intro; /* op is 0 until it has come */
 	bool has_served, is_ready, is_dead, is_replaced;
+	bool is_paused; /* what it asks is not looked at, until the desk is free */
+};
+
+/* What a worker waits for; desk.c. */
+struct desk {
+	struct worker *asker;	   /* NULL: it has ended since */
+	struct keeper_request req; /* what a clerk is at */
+	struct errand errand;
+	struct loop_watch start; /* the report of a program */
+	struct loop_watch timer;
 };
 
 /* A socket that the worker asked for, kept for its successors. */
@@ -64,7 +69,7 @@ struct kept_socket {
 /* Replacing the worker's program; upgrade.c. */
 struct upgrade {
 	enum { UPGRADE_NONE, UPGRADE_MEETING, UPGRADE_COUNTING, UPGRADE_PROBATION,
-	       UPGRADE_ASKING } step;
+	       UPGRADE_ASKING, UPGRADE_PASSING } step;
 	struct loop_watch listen, conn, timer;
 	struct own_file file; /* of listen */
 	char line[KEEPER_PATH_MAX + 16];
@@ -88,6 +93,8 @@ struct keeper {
 	struct loop_watch timer;  /* to the next start, or to the end of patience */
 	struct loop_watch settle; /* to what can wait until guests go on */
 	struct office office;
+	struct clerks clerks;
+	struct desk desk;
 	struct own_file control_file;
 	/* Callers that the worker has not acknowledged, oldest first: if it dies before it has read
 	 * the message, its successor gets them. */
@@ -105,7 +112,7 @@ struct keeper {
 	unsigned restarts, backoff_ms;
 	uint64_t death_ns;	     /* of the last one */
 	struct keeper_event past;    /* what is known of it */
-	bool was_ready, stopping;
+	bool was_ready, stopping, is_killing;
 	int status;
 };
 
@@ -117,11 +124,24 @@ struct worker *worker_spawn(struct keeper *k, int program_fd, int *ret_err);
 int worker_tell(struct worker *w, const struct keeper_event *ev, int fd);
 /* It says nothing more, and is told nothing more. */
 void worker_mute(struct worker *w);
-/* Ends it if need be, reaps it, and forgets it. */
+/* Ends one that has not served; it is reaped, and freed, later. */
+void worker_drop(struct worker *w);
+/* Ends it if need be, reaps it, and forgets it. May wait, as child_end() does, unless it is reaped. */
 void worker_free(struct worker *w);
+/* Kills a child and reaps it, if that does not take long: for the keeper's own end. */
+void child_end(pid_t pid);
 
-/* Something that a worker asks; keeper.c. */
+/* Something that a worker asks; desk.c. */
 void request_ready(struct loop_watch *watch, uint32_t events);
+/* A worker waits for each answer, so it gets one on @sock: where the kernel does not pass on what belongs
+ * to it, what it says of that. Return: 0, also if it has ended; -ENOTCONN: it does not read them; -errno: it
+ * got a refusal. */
+int worker_answer(int sock, const struct keeper_answer *a, const int *fds, unsigned nfd);
+/* What is waited for takes too long. */
+void desk_timer(struct keeper *k);
+bool desk_is_busy(const struct keeper *k);
+/* @w hears nothing more. */
+void desk_forget(struct keeper *k, const struct worker *w);
 
 /* The worker that serves, and those before and after it; crew.c. */
 
@@ -182,11 +202,21 @@ int store_save(const struct store *s, int fd);
 /* Whether @fd is one of the store's own files. */
 bool store_owns(const struct store *s, int fd);
 
-/* Carries out @req, which came with @fd (or -1; borrowed). *ret_fd: what goes with the answer, or
- * -1; *ret_close: whether to close it afterwards.
- * Return: 0; -errno; -EPROTO: it made no sense. */
+#define OFFICE_CLERK 1
+
+/* Judges @req, which came with @fd (or -1; borrowed), and carries out what touches no path of the
+ * worker's. *ret_fd: what goes with the answer, the office's, or -1.
+ * Return: 0; -errno; OFFICE_CLERK: a clerk is to do the rest, *ret_order; -EPROTO: it made no sense. */
 int office_serve(struct office *o, const struct keeper_request *req, int fd, int *ret_fd,
-		 bool *ret_close);
+		 struct clerk_order *ret_order);
+/* That rest, in the clerk. Return: 0; -errno. */
+int office_carry_out(const struct office *o, const struct clerk_order *order,
+		     struct own_file *ret_file, int *ret_fd);
+/* What it made is not wanted any more. */
+void office_undo(const struct clerk_order *order, const struct clerk_report *r);
+/* @req has been carried out; @fd, or -1, came of it, and is taken. *ret_fd as above. Return: 0; -errno. */
+int office_done(struct office *o, const struct keeper_request *req, const struct clerk_report *r,
+		int fd, int *ret_fd);
 /* Answers KEEPER_LIST on @sock: what is kept, then the sockets, from number @from on. Return: 0; -errno of sending. */
 int office_list(const struct office *o, unsigned from, int sock);
 void office_init(struct office *o);

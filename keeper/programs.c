@@ -2,35 +2,39 @@
 #include "keeper/programs.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "keeper/jail.h"
 #include "keeper/machine.h"
+#include "keeper/private.h"
 
 #define PROGRAMS_MAX 256
-#define START_MS 2000 /* until it is executed */
 
 void programs_init(struct programs *ps)
 {
-	*ps = (struct programs){ 0 };
+	*ps = (struct programs){ .report_fd = -1 };
 	list_init(&ps->all);
+}
+
+static void dispose(struct program *p)
+{
+	fd_close(p->sock);
+	fd_close(p->pidfd);
+	free(p);
 }
 
 static void forget(struct programs *ps, struct program *p)
 {
 	list_del(&p->node);
 	ps->n--;
-	fd_close(p->sock);
-	fd_close(p->pidfd);
-	free(p);
+	dispose(p);
 }
 
 void programs_fini(struct programs *ps)
@@ -38,9 +42,12 @@ void programs_fini(struct programs *ps)
 	list_for_each(it, tmp, &ps->all) {
 		struct program *p = list_entry(it, struct program, node);
 
-		kill(p->pid, SIGKILL);
-		waitpid(p->pid, NULL, 0);
+		child_end(p->pid);
 		forget(ps, p);
+	}
+	if (ps->starting) {
+		child_end(ps->starting->pid);
+		programs_give_up(ps);
 	}
 }
 
@@ -52,6 +59,8 @@ void programs_reaped(struct programs *ps, pid_t pid)
 		if (p->pid == pid)
 			forget(ps, p);
 	}
+	if (ps->starting && ps->starting->pid == pid)
+		ps->starting->pid = 0;
 }
 
 bool programs_concerns(uint32_t op)
@@ -75,55 +84,6 @@ void programs_sweep(struct programs *ps)
 	}
 }
 
-/* What the child says of its jail, until it is executed. Return: 0; -errno of why it is not. */
-static int hear(int fd, uint32_t *ret_jail)
-{
-	struct pollfd w = { .fd = fd, .events = POLLIN };
-	uint32_t said[2];
-	size_t have = 0;
-
-	while (have < sizeof(said)) {
-		if (poll(&w, 1, START_MS) <= 0)
-			return -ETIMEDOUT;
-		ssize_t n = read(fd, (char *)said + have, sizeof(said) - have);
-
-		if (n < 0)
-			return -errno;
-		if (!n)
-			break;
-		have += (size_t)n;
-	}
-	if (have < sizeof(said[0]))
-		return -ECHILD;
-	*ret_jail = said[0];
-	return have < sizeof(said) ? 0 : (int)said[1];
-}
-
-/* Starts @conf's program. Return: its pid; -errno. */
-static pid_t start(const struct jail_conf *conf, uint32_t *ret_jail)
-{
-	int report[2];
-
-	if (pipe2(report, O_CLOEXEC))
-		return -errno;
-	pid_t pid = fork();
-
-	if (!pid)
-		jail_enter(conf, report[1]);
-	int err = pid < 0 ? -errno : 0;
-
-	fd_close(report[1]);
-	if (!err) {
-		err = hear(report[0], ret_jail);
-		if (err) {
-			kill(pid, SIGKILL);
-			waitpid(pid, NULL, 0);
-		}
-	}
-	fd_close(report[0]);
-	return err ? err : pid;
-}
-
 /* The command line of @req. @room, of KEEPER_PATH_MAX, is its first word's. Return: 0; -errno. */
 static int command(struct programs *ps, const struct keeper_request *req, char *room,
 		   char ***ret_argv)
@@ -139,44 +99,140 @@ static int command(struct programs *ps, const struct keeper_request *req, char *
 	return err;
 }
 
-static int spawn(struct programs *ps, const struct keeper_request *req, const int *fds,
-		 unsigned nfd, struct program **ret)
+/* The child. It, and not the keeper, looks at the paths: they may lie where nobody answers. */
+static void be(struct programs *ps, const struct program *p, struct jail_conf *conf, int report_fd)
+	__attribute__((noreturn));
+
+static void be(struct programs *ps, const struct program *p, struct jail_conf *conf, int report_fd)
 {
-	CLEANUP(base_free) char **argv = NULL;
-	CLEANUP(base_free) struct program *p = calloc(1, sizeof(*p));
 	char path[KEEPER_PATH_MAX];
-	int pair[2], err = p && ps->n < PROGRAMS_MAX ? command(ps, req, path, &argv) : -ENOMEM;
+	char **argv;
 
-	if (err)
-		return err;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	int32_t said[2] = { 0, command(ps, &p->req, path, &argv) };
+
+	if (said[1]) {
+		(void)!write(report_fd, said, sizeof(said));
+		_exit(127);
+	}
+	conf->argv = argv;
+	conf->name = p->req.group;
+	conf->memory_mib = p->req.memory_mib;
+	conf->is_machine = p->req.mode == KEEPER_MACHINE;
+	conf->cpus = *p->req.cpus ? p->req.cpus : NULL;
+	jail_enter(conf, report_fd);
+}
+
+/* It is killed, and is reaped when it has ended. */
+static int abandon(struct program *p, int err)
+{
+	if (p->pid > 0)
+		kill(p->pid, SIGKILL);
+	dispose(p);
+	return err;
+}
+
+/* Return: PROGRAMS_STARTING; -errno. */
+static int spawn(struct programs *ps, const struct keeper_request *req, const int *fds, unsigned nfd)
+{
+	struct program *p = ps->n < PROGRAMS_MAX ? calloc(1, sizeof(*p)) : NULL;
+	struct jail_conf conf = { .nfile = nfd };
+	int pair[2] = { -1, -1 }, report[2] = { -1, -1 };
+
+	if (!p)
+		return -ENOMEM;
+	p->sock = p->pidfd = -1;
+	p->req = *req;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		return -errno;
-	struct jail_conf conf = { .argv = argv, .name = req->group, .sock = pair[1], .nfile = nfd,
-				  .memory_mib = req->memory_mib,
-				  .is_machine = req->mode == KEEPER_MACHINE,
-				  .cpus = *req->cpus ? req->cpus : NULL };
-
+		return abandon(p, -errno);
+	p->sock = pair[0];
+	conf.sock = pair[1];
 	for (unsigned i = 0; i < nfd; i++)
 		conf.files[i] = fds[i];
-	p->pid = start(&conf, &p->jail);
-	fd_close(pair[1]);
-	p->sock = pair[0];
-	p->pidfd = p->pid > 0 ? (int)syscall(SYS_pidfd_open, p->pid, 0) : -1;
-	if (p->pidfd < 0) {
-		err = p->pid < 0 ? p->pid : -errno;
-		if (p->pid > 0) {
-			kill(p->pid, SIGKILL);
-			waitpid(p->pid, NULL, 0);
-		}
-		fd_close(p->sock);
-		return err;
+	int err = pipe2(report, O_CLOEXEC) || fcntl(report[0], F_SETFL, O_NONBLOCK) ? -errno : 0;
+
+	if (!err) {
+		p->pid = fork();
+		err = p->pid < 0 ? -errno : 0;
+		if (!p->pid)
+			be(ps, p, &conf, report[1]);
 	}
-	p->req = *req;
+	fd_close(pair[1]);
+	fd_close(report[1]);
+	if (!err) {
+		p->pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+		err = p->pidfd < 0 ? -errno : 0;
+	}
+	if (err) {
+		fd_close(report[0]);
+		return abandon(p, err);
+	}
+	ps->starting = p;
+	ps->report_fd = report[0];
+	ps->heard_b = 0;
+	return PROGRAMS_STARTING;
+}
+
+/* Return: 0: it is executed; -EAGAIN: it has not said; -errno of why it is not. */
+static int hear(struct programs *ps)
+{
+	while (ps->heard_b < sizeof(ps->said)) {
+		ssize_t n = read(ps->report_fd, (char *)ps->said + ps->heard_b,
+				 sizeof(ps->said) - ps->heard_b);
+
+		if (n < 0)
+			return -errno;
+		if (!n)
+			break;
+		ps->heard_b += (size_t)n;
+	}
+	if (ps->heard_b == sizeof(ps->said))
+		return (int)ps->said[1];
+	/* reaped: it is executed, and has ended */
+	return ps->heard_b < sizeof(ps->said[0]) || !ps->starting->pid ? -ECHILD : 0;
+}
+
+static void fill(struct program_result *r, const struct program *p, bool is_new)
+{
+	*r = (struct program_result){ .answer = { .pid = p->pid, .jail = p->jail },
+				      .fds = { p->sock, p->pidfd }, .nfd = 2, .is_new = is_new };
+}
+
+int programs_hear(struct programs *ps, struct program_result *ret)
+{
+	struct program *p = ps->starting;
+	int err = hear(ps);
+
+	if (err == -EAGAIN)
+		return err;
+	ps->starting = NULL;
+	if (err) {
+		*ret = (struct program_result){ .answer.err = abandon(p, err) };
+		return 0;
+	}
+	p->jail = ps->said[0];
+	p->claimed = true;
 	list_add_tail(&ps->all, &p->node);
 	ps->n++;
-	*ret = p;
-	p = NULL;
+	fill(ret, p, true);
 	return 0;
+}
+
+void programs_heard(struct programs *ps)
+{
+	ps->report_fd = fd_close(ps->report_fd);
+}
+
+void programs_give_up(struct programs *ps)
+{
+	abandon(ps->starting, 0);
+	ps->starting = NULL;
+	programs_heard(ps);
+}
+
+bool programs_starting(const struct programs *ps)
+{
+	return ps->starting;
 }
 
 static int adopt(const struct programs *ps, const struct keeper_request *req, struct program **ret)
@@ -226,23 +282,23 @@ static bool makes_sense(const struct keeper_request *req, unsigned nfd)
 }
 
 int programs_serve(struct programs *ps, const struct keeper_request *req, const int *fds,
-		   unsigned nfd, struct keeper_answer *ret_answer, int ret_fds[2])
+		   unsigned nfd, struct program_result *ret)
 {
-	struct keeper_answer answer = { 0 };
 	struct program *p = NULL;
+	int err;
 
 	if (req->op != KEEPER_KILL && !makes_sense(req, nfd))
 		return -EPROTO;
-	answer.err = req->op == KEEPER_KILL  ? kill_one(ps, (pid_t)req->flags) :
-		     req->op == KEEPER_SPAWN ? spawn(ps, req, fds, nfd, &p) :
-					       adopt(ps, req, &p);
+	if (req->op == KEEPER_SPAWN)
+		err = spawn(ps, req, fds, nfd);
+	else
+		err = req->op == KEEPER_KILL ? kill_one(ps, (pid_t)req->flags) : adopt(ps, req, &p);
+	if (err == PROGRAMS_STARTING)
+		return err;
+	*ret = (struct program_result){ .answer.err = err };
 	if (p) {
 		p->claimed = true;
-		answer.pid = p->pid;
-		answer.jail = p->jail;
+		fill(ret, p, false);
 	}
-	ret_fds[0] = p ? p->sock : -1;
-	ret_fds[1] = p ? p->pidfd : -1;
-	*ret_answer = answer;
 	return 0;
 }

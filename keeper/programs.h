@@ -19,6 +19,11 @@ struct programs {
 	/* Return: 0; -errno: no worker may ask for @path. */
 	int (*may_have)(struct programs *ps, enum machine_part part, const char *path);
 	const char *tool; /* that holds a machine; NULL: postern, beside this program */
+	/* One that is not executed yet, and what it says until then: its jail, and -errno if it fails. */
+	struct program *starting;
+	int report_fd;
+	uint32_t said[2];
+	size_t heard_b;
 };
 
 struct program {
@@ -34,11 +39,28 @@ struct program {
 void programs_init(struct programs *ps);
 void programs_fini(struct programs *ps); /* kills them */
 
-/* Carries out SPAWN, ADOPT or KILL, which came with @nfd descriptors (borrowed). *ret_answer is the
- * answer, @ret_fds what goes with it and stays ours, or -1.
- * Return: 0; -EPROTO: it made no sense, and is not answered. */
+/* What a worker is answered; the descriptors stay ours. */
+struct program_result {
+	struct keeper_answer answer;
+	int fds[2];
+	unsigned nfd;
+	bool is_new; /* started for this very request */
+};
+
+#define PROGRAMS_STARTING 1
+
+/* Carries out SPAWN, ADOPT or KILL, which came with @nfd descriptors (borrowed); none is starting.
+ * Return: 0; PROGRAMS_STARTING: the result is heard of later; -EPROTO: it made no sense, and is not
+ * answered. */
 int programs_serve(struct programs *ps, const struct keeper_request *req, const int *fds,
-		   unsigned nfd, struct keeper_answer *ret_answer, int ret_fds[2]);
+		   unsigned nfd, struct program_result *ret);
+/* While one is starting: report_fd has something to read. Return: 0: it starts no more; -EAGAIN. */
+int programs_hear(struct programs *ps, struct program_result *ret);
+/* Closes report_fd, which nobody watches any more. */
+void programs_heard(struct programs *ps);
+/* The one that is starting takes too long: it is ended. Nobody watches report_fd any more. */
+void programs_give_up(struct programs *ps);
+bool programs_starting(const struct programs *ps);
 /* One that runs already, and is the worker's of now; @fds are its socket and pidfd, which are taken.
  * Return: 0; -ENOMEM. */
 int programs_adopt(struct programs *ps, pid_t pid, const int fds[2], uint32_t jail,

@@ -40,7 +40,7 @@ static void client_ready(struct loop_watch *w, uint32_t events)
 {
 	struct shelf *s = container_of(w, struct shelf, client);
 	struct keeper_request req = { 0 };
-	bool unused;
+	struct clerk_order none;
 	unsigned nfd = 0;
 	int got = -1, give, err = -EPROTO;
 	ssize_t n = fd_recv(w->fd, &req, sizeof(req), &got, 1, &nfd);
@@ -57,7 +57,7 @@ static void client_ready(struct loop_watch *w, uint32_t events)
 	else if (req.op == KEEPER_LIST)
 		err = office_list(&s->office, req.flags, w->fd);
 	else if (req.op == KEEPER_PUT || req.op == KEEPER_DROP)
-		err = office_serve(&s->office, &req, fd, &give, &unused);
+		err = office_serve(&s->office, &req, fd, &give, &none);
 	if (err == -EPROTO)
 		hang_up(s, "has sent what no keeper sends");
 	else if (err)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A worker process: how it starts, what connects it, how it ends. */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,12 +9,15 @@
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/log.h"
 #include "keeper/private.h"
+
+#define END_MS 1000 /* what a process gets to end after SIGKILL, when we end, too */
 
 /* The worker's ends of what connects it, in the order in which its command line names them. */
 enum { END_REQUEST, END_EVENT, END_LIFE, END_HOLD, ENDS };
@@ -136,17 +140,35 @@ void worker_mute(struct worker *w)
 		loop_del(&w->keeper->loop, &w->request);
 	if (w->died.fd >= 0)
 		loop_del(&w->keeper->loop, &w->died);
+	w->is_paused = false;
+	desk_forget(w->keeper, w);
 	w->request.fd = fd_close(w->request.fd);
 	w->event_fd = fd_close(w->event_fd);
 	w->died.fd = -1;
 }
 
+void child_end(pid_t pid)
+{
+	struct pollfd end = { .fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN };
+
+	kill(pid, SIGKILL);
+	/* one that is stuck in the kernel is nobody's to wait for */
+	if (end.fd >= 0 && poll(&end, 1, END_MS) > 0)
+		waitpid(pid, NULL, WNOHANG);
+	fd_close(end.fd);
+}
+
+void worker_drop(struct worker *w)
+{
+	worker_mute(w);
+	w->is_dead = w->is_replaced = true;
+	kill(w->pid, SIGKILL);
+}
+
 void worker_free(struct worker *w)
 {
-	if (w->pid) {
-		kill(w->pid, SIGKILL);
-		waitpid(w->pid, NULL, 0);
-	}
+	if (w->pid)
+		child_end(w->pid);
 	worker_mute(w);
 	death_free(w->death);
 	fd_close(w->hold_fd);

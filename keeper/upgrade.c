@@ -94,7 +94,7 @@ static void drop_candidate(struct keeper *k)
 	if (w == k->heir)
 		k->heir = NULL;
 	if (!w->has_served)
-		worker_free(w);
+		worker_drop(w);
 	else if (w->pid)
 		kill(w->pid, SIGKILL);
 }
@@ -193,6 +193,10 @@ static void pass_on(struct keeper *k)
 {
 	struct upgrade *u = &k->upgrade;
 
+	/* what a worker waits for cannot go along, and does not take long */
+	u->step = UPGRADE_PASSING;
+	if (desk_is_busy(k))
+		return;
 	if (!k->now || !k->now->is_ready || k->stopping) {
 		keep_keeper(k, "its worker has just died");
 		return;
@@ -268,6 +272,8 @@ static void tick(struct keeper *k)
 		end(k);
 	} else if (u->step == UPGRADE_ASKING && age_ns > MEET_NS) {
 		kill(u->asked, SIGKILL); /* its end says the rest */
+	} else if (u->step == UPGRADE_PASSING) {
+		pass_on(k);
 	} else if (u->step == UPGRADE_COUNTING && age_ns > COUNT_NS) {
 		hand_over(k);
 	} else if (u->step == UPGRADE_PROBATION && u->is_healthy && age_ns > PROBATION_NS) {

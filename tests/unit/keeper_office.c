@@ -61,10 +61,19 @@ static struct keeper_request request(uint32_t op, const char *p, int flags, unsi
 /* Return: a descriptor (for requests that give one) or the error. */
 static int serve(struct keeper_request r, int fd)
 {
-	int got = -1;
-	bool own = false;
-	int err = office_serve(&office, &r, fd, &got, &own);
+	struct clerk_order order;
+	int got = -1, err = office_serve(&office, &r, fd, &got, &order);
 
+	if (err == OFFICE_CLERK) { /* which is us */
+		struct clerk_report report = { 0 };
+		int made = -1;
+
+		report.err = office_carry_out(&office, &order, &report.file, &made);
+		bool opens = r.op == KEEPER_OPEN;
+		err = office_done(&office, &order.req, &report, opens ? -1 : made, &got);
+		if (opens)
+			got = made;
+	}
 	return err ? err : got;
 }
 

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -67,6 +68,25 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags)
 	refuse_fds--;
 	errno = ETOOMANYREFS;
 	return -1;
+}
+
+/* What lies below a directory "hung" is on a server that does not answer until there is a file "thawed". */
+int __real_open64(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...);
+
+int __wrap_open64(const char *path, int flags, ...)
+{
+	const char *hung = strstr(path, "/hung/");
+	char thawed[128];
+	va_list args;
+
+	va_start(args, flags);
+	mode_t mode = va_arg(args, mode_t);
+	va_end(args);
+	snprintf(thawed, sizeof(thawed), "%s/thawed", dir);
+	while (hung && access(thawed, F_OK))
+		poll(NULL, 0, 1);
+	return __real_open64(path, flags, mode);
 }
 
 #define KEPT_N 300 /* more than one message carries */
@@ -191,6 +211,41 @@ static int ask_again(struct link *l)
 	return second >= 0 ? 0 : -1;
 }
 
+/* Return: 0; -1: something is not as it should be. */
+static int open_hung(struct link *l)
+{
+	char path[3][128];
+
+	for (unsigned i = 0; i < 3; i++)
+		snprintf(path[i], sizeof(path[i]), i < 2 ? "%s/hung/%u" : "%s/file%u", dir, i);
+	/* the second is at once refused, or waited for less; the keeper goes on */
+	if (link_open(l, path[0], O_RDWR | O_CREAT | O_EXCL, 0600) != -ETIMEDOUT ||
+	    link_open(l, path[0], O_RDWR, 0600) != -ETIMEDOUT ||
+	    link_open(l, path[1], O_RDWR, 0600) != -ETIMEDOUT)
+		return -1;
+	CLEANUP(fd_cleanup) int other = link_open(l, path[2], O_RDWR | O_CREAT, 0600);
+	CLEANUP(fd_cleanup) int listens = link_listen(l, path[0], 0600, NULL);
+	snprintf(path[1], sizeof(path[1]), "%s/thawed", dir);
+	CLEANUP(fd_cleanup) int thawed = link_open(l, path[1], O_RDWR | O_CREAT, 0600);
+	if (other < 0 || thawed < 0 || listens != -ETIMEDOUT)
+		return -1;
+	/* what was made there too late has been removed again */
+	int fd;
+	while ((fd = link_open(l, path[0], O_RDWR, 0)) == -ETIMEDOUT)
+		sched_yield();
+	return fd == -ENOENT ? 0 : -1;
+}
+
+/* Opens what does not answer, and says so before. */
+static void begin_to_hang(struct link *l, int to)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/hung/file", dir);
+	link_open_ahead(l, path, O_RDONLY);
+	dprintf(to, "0\n");
+}
+
 /* Fills the keeper's socket with answers that are not taken. It ends before it is through. */
 static void take_no_answer(struct link *l)
 {
@@ -223,6 +278,10 @@ static void obey(struct link *l, int fd, unsigned restarts)
 		dprintf(fd, "%d\n", listen_twice(l, restarts));
 	else if (!strcmp(order, "again"))
 		dprintf(fd, "%d\n", ask_again(l));
+	else if (!strcmp(order, "hung"))
+		dprintf(fd, "%d\n", open_hung(l));
+	else if (!strcmp(order, "hang"))
+		begin_to_hang(l, fd);
 	else if (!strcmp(order, "deaf"))
 		take_no_answer(l);
 	else if (!strcmp(order, "rude"))
@@ -506,7 +565,7 @@ static void worker_hears_of_an_answer_that_is_lost(void **state)
 	pid_t pid;
 
 	refuse_what = REFUSE_ANSWERS;
-	refuse_fds = 2;
+	refuse_fds = 1; /* in the keeper, and in its clerk */
 	pid_t keeper = start();
 
 	refuse_fds = 0;
@@ -527,6 +586,41 @@ static void worker_that_cannot_have_what_is_kept_makes_room_for_one_that_can(voi
 	ask_worker("keep", "0\n", &pid);
 	kill(pid, SIGKILL);
 	ask_worker("find", "300\n", &pid);
+	kill(keeper, SIGTERM);
+	assert_int_equal(wait_for(keeper), 0);
+}
+
+static void make_hung_dir(void)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/hung", dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+}
+
+static void path_that_does_not_answer_holds_up_nothing_else(void **state)
+{
+	pid_t pid;
+
+	make_hung_dir();
+	pid_t keeper = start();
+	ask_worker("hung", "0\n", &pid);
+	kill(keeper, SIGTERM);
+	assert_int_equal(wait_for(keeper), 0);
+}
+
+static void worker_is_replaced_while_it_waits_for_such_a_path(void **state)
+{
+	pid_t pid, next;
+
+	make_hung_dir();
+	pid_t keeper = start();
+	for (unsigned i = 0; i < 2; i++) {
+		ask_worker("hang", "0\n", &pid);
+		kill(pid, SIGKILL);
+		ask_worker("save", "0\n", &next);
+		assert_int_not_equal(pid, next);
+	}
 	kill(keeper, SIGTERM);
 	assert_int_equal(wait_for(keeper), 0);
 }
@@ -670,6 +764,8 @@ int main(int argc, char **argv)
 		IN_DIR(opens_many_files_asked_for_ahead),
 		IN_DIR(worker_hears_of_an_answer_that_is_lost),
 		IN_DIR(worker_that_cannot_have_what_is_kept_makes_room_for_one_that_can),
+		IN_DIR(path_that_does_not_answer_holds_up_nothing_else),
+		IN_DIR(worker_is_replaced_while_it_waits_for_such_a_path),
 		IN_DIR(worker_that_takes_no_answer_is_replaced),
 		IN_DIR(nobody_but_who_serves_may_ask),
 		IN_DIR(worker_that_talks_nonsense_is_replaced),

@@ -45,16 +45,25 @@ static struct keeper_request request(uint32_t op, const char *run)
 static int serve(const struct keeper_request *r, const int *fds, unsigned nfd,
 		 struct keeper_answer *ret, int ret_fds[2])
 {
-	int give[2], err = programs_serve(&programs, r, fds, nfd, ret, give);
+	struct program_result result;
+	int err = programs_serve(&programs, r, fds, nfd, &result);
 
+	if (err == PROGRAMS_STARTING) {
+		struct pollfd w = { .fd = programs.report_fd, .events = POLLIN };
+
+		do {
+			assert_int_equal(poll(&w, 1, 20000), 1);
+		} while (programs_hear(&programs, &result));
+		programs_heard(&programs);
+		err = 0;
+	}
 	if (err)
 		return err;
-	for (unsigned i = 0; i < 2; i++) {
-		bool gives = !ret->err && r->op != KEEPER_KILL;
-		assert_int_equal(give[i] >= 0, gives);
-		if (gives)
-			ret_fds[i] = fcntl(give[i], F_DUPFD_CLOEXEC, 0);
-	}
+	*ret = result.answer;
+	assert_int_equal(result.nfd, ret->err || r->op == KEEPER_KILL ? 0 : 2);
+	assert_int_equal(result.is_new, r->op == KEEPER_SPAWN && !ret->err);
+	for (unsigned i = 0; i < result.nfd; i++)
+		ret_fds[i] = fcntl(result.fds[i], F_DUPFD_CLOEXEC, 0);
 	return ret->err;
 }
 
