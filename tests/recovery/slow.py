@@ -15,17 +15,25 @@ class NotHere(Exception):
 	"""Why this machine cannot have one."""
 
 
+def turn_on_v2(sign):
+	"""Lets control groups of version 2 have the controller; a host whose service manager has no use for it
+	leaves it off."""
+	with open(os.path.join(V2, "cgroup.subtree_control"), "w") as held:
+		held.write(sign + "io")
+
+
 def controller():
-	"""(directory, version) of the controller's root."""
+	"""(directory, version) of the controller's root, and whether it had to be turned on."""
 	if os.path.exists(os.path.join(V1, "cgroup.procs")):
-		return V1, 1
+		return V1, 1, False
 	try:
 		with open(os.path.join(V2, "cgroup.subtree_control")) as held:
-			if "io" in held.read().split():
-				return V2, 2
-	except OSError:
-		pass
-	raise NotHere("no control group with block I/O")
+			is_on = "io" in held.read().split()
+		if not is_on:
+			turn_on_v2("+")
+		return V2, 2, not is_on
+	except OSError as err:
+		raise NotHere(f"no control group with block I/O: {err}") from err
 
 
 class SlowDevice:
@@ -36,7 +44,6 @@ class SlowDevice:
 			raise NotHere("not root: no loop device")
 		if not shutil.which("losetup"):
 			raise NotHere("no losetup")
-		self.root, self.version = controller()
 		self.file = tempfile.NamedTemporaryFile(prefix="postern-slow-")
 		self.file.truncate(size_b)
 		done = subprocess.run(["losetup", "--find", "--show", self.file.name], capture_output=True, text=True)
@@ -44,6 +51,11 @@ class SlowDevice:
 			self.file.close()
 			raise NotHere(f"no loop device: {done.stderr.strip()}")
 		self.path = done.stdout.strip()
+		try:
+			self.root, self.version, self.turned_on = controller()
+		except NotHere:
+			self._detach()
+			raise
 		self.group = tempfile.mkdtemp(prefix="postern-", dir=self.root)
 
 	def __enter__(self):
@@ -55,6 +67,11 @@ class SlowDevice:
 			for pid in members.read().split():
 				self._move(self.root, int(pid))
 		os.rmdir(self.group)
+		if self.turned_on:
+			turn_on_v2("-")
+		self._detach()
+
+	def _detach(self):
 		subprocess.run(["losetup", "--detach", self.path], check=True)
 		self.file.close()
 
