@@ -261,19 +261,19 @@ static void expire(struct lane *l, uint64_t since_ticks)
 	}
 }
 
-/* How long until the first that is younger than @patience is not. */
-static uint64_t until_next(const struct lane *l, uint64_t now, uint64_t patience)
+/* How long until the next look: until the first that is younger than @patience is not, or, when one is
+ * past it and may end at any time, an eighth of it. */
+static uint64_t until_next(const struct lane *l, uint64_t now, uint64_t patience, bool past)
 {
-	/* who only looks has time; who expires is to be punctual */
+	uint64_t most = past ? patience / 8 : patience;
+
 	list_for_each(n, tmp, &l->inflight) {
 		const struct req *r = list_entry(n, struct req, link);
 
 		if (r->since_ticks + patience > now)
-			return r->since_ticks + patience - now;
-		if (!l->expires)
-			break;
+			return min_u64(most, r->since_ticks + patience - now);
 	}
-	return patience;
+	return most;
 }
 
 static bool is_past(uint64_t since, uint64_t patience, uint64_t now)
@@ -300,7 +300,7 @@ static uint64_t look_at_deadline(struct lane *l, uint64_t now_ns)
 	/* also after the last one has expired: whoever was told of it is told that it is over */
 	if (since == UINT64_MAX && !past)
 		return NEVER_NS;
-	return now_ns + clock_ticks_to_ns(l->poller->scale, until_next(l, now, patience));
+	return now_ns + clock_ticks_to_ns(l->poller->scale, until_next(l, now, patience, past));
 }
 
 uint64_t lane_timer(struct lane *l, uint64_t now_ns)

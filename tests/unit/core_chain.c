@@ -355,6 +355,40 @@ static void tells_the_age_of_the_oldest_and_who_is_overdue(void **state)
 	bed_close(&c.b);
 }
 
+/* One has been past its deadline for long, another will be before the next deadline has gone by. */
+static void looks_again_when_the_next_is_due(void **state)
+{
+	const uint64_t patience_ns = 1000 * NS_PER_S;
+	struct bed_req q[2];
+	struct chain c;
+
+	chain_open(&c, 0);
+	c.s->when = SCRIPT_HELD;
+	disk_set_care(c.b.disk, &(struct disk_care){ .timeout_ns = patience_ns });
+	submit(&c, &q[0]);
+	submit(&c, &q[1]);
+	struct lane *l = c.b.lane;
+	struct req *first = list_entry(l->inflight.next, struct req, link);
+	struct req *second = list_entry(l->inflight.prev, struct req, link);
+	uint64_t now = c.b.poller->now_ticks = 3 * l->deadline_ticks, eighth = l->deadline_ticks / 8;
+
+	/* a look after the first is past, which may end at any time; one before the second is */
+	first->since_ticks = now - 2 * l->deadline_ticks;
+	second->since_ticks = now;
+	assert_int_equal(lane_timer(l, 0), clock_ticks_to_ns(c.b.poller->scale, eighth));
+	assert_true(l->is_overdue);
+	second->since_ticks = now - l->deadline_ticks + 7;
+	assert_int_equal(lane_timer(l, 0), clock_ticks_to_ns(c.b.poller->scale, 7));
+	/* none is: then until the first will be */
+	first->since_ticks = second->since_ticks = now - l->deadline_ticks / 4;
+	assert_int_equal(lane_timer(l, 0), clock_ticks_to_ns(c.b.poller->scale,
+							     l->deadline_ticks - l->deadline_ticks / 4));
+	assert_false(l->is_overdue);
+	script_release_all(c.s, REQ_OK);
+	bed_run(&c.b, 2);
+	bed_close(&c.b);
+}
+
 /* What a function holds is in flight too, though no medium has it. */
 static void finds_a_request_overdue_that_a_function_holds(void **state)
 {
@@ -492,6 +526,7 @@ int main(void)
 		cmocka_unit_test(copies_a_long_request_in_pieces),
 		cmocka_unit_test(waits_for_a_buffer),
 		cmocka_unit_test(tells_the_age_of_the_oldest_and_who_is_overdue),
+		cmocka_unit_test(looks_again_when_the_next_is_due),
 		cmocka_unit_test(finds_a_request_overdue_that_a_function_holds),
 		cmocka_unit_test(counts_what_was_done),
 		cmocka_unit_test(copies_a_write_once_before_who_needs_it_stable),
