@@ -200,8 +200,7 @@ bool vq_forget(struct req *r)
 	 * stays here. */
 	if (!q->track_returns || q->log)
 		return false;
-	if (blk_tag_gen(tag) != q->gen)
-		q->old_inflight--;
+	blk_end_old(q, &r, 1);
 	q->slots_inflight -= blk_tag_slots(tag);
 	q->inflight--;
 	slab_put(&q->pe.poller->slab, r);

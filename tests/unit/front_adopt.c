@@ -536,6 +536,34 @@ static void reports_what_only_it_tracks_when_a_queue_stops(void **state)
 }
 
 /* Two disks of one process, whose suspects are not replayed at the same time. */
+/* The disk keeps what has failed, and the queue is stopped. */
+static void a_replay_that_is_given_up_has_ended(void **state)
+{
+	struct fake *g = open_kept((struct fake_conf){ .packed = fake_is_packed(state), .track = true,
+						       .when = SCRIPT_HELD });
+	struct fake_req r = fake_req(g, VIRTIO_BLK_T_OUT, 0, 512);
+	uint64_t at_ns;
+
+	fake_put_req(g->q[0], &r);
+	fake_publish(g->q[0]);
+	fake_settle(g);
+	g->s->memo->page->replay[0] = KEPT_REPLAY_AMONG;
+	g = crash(g);
+	disk_set_care(g->disk, &(struct disk_care){ .stops = true });
+	g->medium->when = SCRIPT_HELD;
+	assert_int_equal(adopt_go_on(g->s, &at_ns, g->why, sizeof(g->why)), 0);
+	fake_settle(g);
+	assert_int_equal(mark(g, 0), KEPT_REPLAY_ALONE);
+	script_release_all(g->medium, REQ_IOERR);
+	fake_settle(g);
+	assert_int_equal(mark(g, 0), KEPT_REPLAY_ALONE);
+	assert_true(fake_vq(g, 0)->replaying);
+	fake_stop(g, 0);
+	assert_false(fake_vq(g, 0)->replaying);
+	assert_int_equal(mark(g, 0), KEPT_REPLAY_NONE);
+	fake_close(g);
+}
+
 static void fronts_take_turns(void **state)
 {
 	struct fake_keep other;
@@ -632,6 +660,7 @@ int main(void)
 		ONE(a_stopped_queues_region_is_not_read_in_another_format),
 		ONE(a_replay_that_takes_long_makes_way),
 		BOTH(reports_what_only_it_tracks_when_a_queue_stops),
+		BOTH(a_replay_that_is_given_up_has_ended),
 		ONE(fronts_take_turns),
 		ONE(a_process_that_was_killed_casts_no_suspicion),
 	};
