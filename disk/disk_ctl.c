@@ -484,6 +484,9 @@ static int run_resume(struct ctl *ctl, const json_t *params, json_t **ret, struc
 
 	if (!e)
 		return not_found(ctl_str(params, "name"), err);
+	int code = judge_closing(e, err);
+	if (code)
+		return code;
 	if (!e->disk)
 		return not_open(e, err);
 	if (e->is_halted)
