@@ -274,6 +274,20 @@ static void come_back(struct ctl *ctl, struct entry *e)
 		log_error(entry_name(e), "not opened: %s: %s", err.param, err.text);
 }
 
+/* @conf as this version writes it: older ones had timeout_ms, a number, for timeout. Return: a new one. */
+static json_t *renew(const json_t *conf)
+{
+	json_t *copy = json_deep_copy(conf), *ms = json_object_get(copy, "timeout_ms");
+	char time[32];
+
+	if (json_is_integer(ms) && !json_object_get(copy, "timeout")) {
+		snprintf(time, sizeof(time), "%lldms", (long long)json_integer_value(ms));
+		json_object_set_new(copy, "timeout", json_string(time));
+		json_object_del(copy, "timeout_ms");
+	}
+	return copy;
+}
+
 unsigned disk_ctl_restore(struct ctl *ctl)
 {
 	const struct ctl_cmd *create = ctl_cmd_find(ctl_tables(ctl), "disk", "create");
@@ -283,11 +297,12 @@ unsigned disk_ctl_restore(struct ctl *ctl)
 
 	json_object_foreach((json_t *)state_all(ctl_state(ctl), "disk"), name, conf) {
 		struct ctl_error err = { 0 };
-		json_t *checked = NULL;
-		int code = ctl_check(ctl_tables(ctl), create->params, conf, &checked, &err);
+		json_t *checked = NULL, *renewed = renew(conf);
+		int code = ctl_check(ctl_tables(ctl), create->params, renewed, &checked, &err);
 		/* What this version does not understand is kept as it is, and not served. */
 		struct entry *e = entry_new(code ? conf : checked);
 
+		json_decref(renewed);
 		json_decref(checked);
 		if (!e)
 			continue;
