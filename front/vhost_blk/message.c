@@ -329,6 +329,7 @@ static int set_backend_req_fd(struct session *s, struct message *m)
 		return -EPROTO;
 	kept_fd_close(&s->backend);
 	s->backend = kept_fd_steal(&m->fd[0]);
+	s->memo->page->resize_asked = 0; /* what was asked on another channel is not answered on this one */
 	return 0;
 }
 
@@ -596,7 +597,7 @@ void message_config_changed(struct session *s)
 	/* never waits: a front end that does not read its channel learns it on its next GET_CONFIG */
 	ssize_t n = send(s->backend.fd, &h, sizeof(h), MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (n == sizeof(h) && h.flags & VHOST_USER_NEED_REPLY)
-		s->resize_asked++;
+		s->memo->page->resize_asked++;
 	else if (n == sizeof(h))
 		session_set_resize(s, false);
 }
@@ -616,7 +617,9 @@ void message_backend_reply(struct session *s)
 		kept_fd_close(&s->backend);
 		return;
 	}
-	s->resize_asked -= s->resize_asked > 0;
-	if (!r.code && !s->resize_asked)
+	uint32_t *asked = &s->memo->page->resize_asked;
+
+	*asked -= *asked > 0;
+	if (!r.code && !*asked)
 		session_set_resize(s, false);
 }

@@ -82,7 +82,6 @@ struct session {
 	struct session_track track;
 	struct kept_fd backend; /* the channel for messages of ours */
 	bool resize_pending; /* under the front's lock */
-	unsigned resize_asked; /* messages about it that are not answered */
 	uint64_t told_b; /* the disk's size, as the front end knows or will ask for it */
 	uint64_t since_ns;
 	pid_t peer_pid;
