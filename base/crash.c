@@ -2,6 +2,8 @@
 #include "base/crash.h"
 
 #include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define WORDS_MAX 8192
 
@@ -49,10 +51,43 @@ static void on_fault(int sig)
 int crash_init(void)
 {
 	static const int sigs[] = { SIGABRT, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP };
-	struct sigaction on = { .sa_handler = on_fault, .sa_flags = (int)SA_RESETHAND };
+	struct sigaction on = { .sa_handler = on_fault, .sa_flags = (int)(SA_RESETHAND | SA_ONSTACK) };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(sigs); i++)
 		if (sigaction(sigs[i], &on, NULL))
 			return -errno;
 	return 0;
+}
+
+/* What the calling thread had before; a sanitizer has one of its own. */
+static __thread stack_t former;
+static __thread bool is_watched;
+
+static size_t stack_b(void)
+{
+	long least = sysconf(_SC_SIGSTKSZ); /* grows with what a processor has to save */
+
+	return align_up(max_u64(least > 0 ? (uint64_t)least : 0, 16 * KIB), 4096);
+}
+
+void crash_watch_stack(void)
+{
+	stack_t s = { .ss_size = stack_b() };
+
+	s.ss_sp = mmap(NULL, s.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (s.ss_sp == MAP_FAILED)
+		return;
+	if (sigaltstack(&s, &former))
+		munmap(s.ss_sp, s.ss_size);
+	else
+		is_watched = true;
+}
+
+void crash_unwatch_stack(void)
+{
+	stack_t s;
+
+	if (is_watched && !sigaltstack(&former, &s))
+		munmap(s.ss_sp, s.ss_size);
+	is_watched = false;
 }

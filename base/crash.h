@@ -8,9 +8,14 @@
 
 #include "base/base.h"
 
-/* Takes the signals by which faults show (SIGBUS is guest/fault.h's, which calls crash_note()). A
- * stack that overflows shows as a kill. Context: once. Return: 0 or -errno. */
+/* Takes the signals by which faults show (SIGBUS is guest/fault.h's, which calls crash_note()).
+ * Context: once. Return: 0 or -errno. */
 int crash_init(void);
+
+/* Gives the calling thread a stack for that, so that an overflow of its own shows as a fault; without, or
+ * without memory for one, it shows as a kill. It goes with crash_unwatch_stack(), before the thread ends. */
+void crash_watch_stack(void);
+void crash_unwatch_stack(void);
 
 /* *@word, in memory that outlives the process, becomes 1 when it crashes. Beyond some thousands of
  * them it does not. Context: any thread. */

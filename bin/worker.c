@@ -342,6 +342,7 @@ static int stand_by(struct worker *w)
 
 	if (!err)
 		err = crash_init();
+	crash_watch_stack();
 	fd_make_room(KEPT_ROOM);
 	clock_scale(); /* measures for half a millisecond, once */
 	prctl(PR_SET_NAME, "postern-worker");

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "core/lane.h"
 #include "core/life.h"
 #include "core/poller_sleep.h"
@@ -424,10 +425,12 @@ static void *run(void *arg)
 
 	pthread_setname_np(pthread_self(), p->name);
 	life_hold();
+	crash_watch_stack();
 	__atomic_store_n(&p->tid, (int)syscall(SYS_gettid), __ATOMIC_RELAXED);
 	while (!p->stopping)
 		if (!poller_turn(p) && !p->set[POLLEE_HOT].n)
 			poller_sleep(p, NEVER_NS);
+	crash_unwatch_stack();
 	life_release();
 	return NULL;
 }

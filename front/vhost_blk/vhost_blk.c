@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "core/life.h"
@@ -247,6 +248,7 @@ static void *serve(void *arg)
 	sigaddset(&sigpipe, SIGPIPE);
 	pthread_sigmask(SIG_BLOCK, &sigpipe, NULL);
 	life_hold();
+	crash_watch_stack();
 	if (f->conf.conn_fd >= 0)
 		begin(f, f->conf.conn_fd);
 	else
@@ -260,6 +262,7 @@ static void *serve(void *arg)
 		}
 	}
 	end(f, NULL);
+	crash_unwatch_stack();
 	life_release();
 	pthread_mutex_lock(&f->lock);
 	f->has_ended = true;
