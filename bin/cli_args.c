@@ -78,6 +78,8 @@ static int add(const json_t *schema, const json_t *param, const char *name, cons
 
 	if (have && !list)
 		return ctl_fail(err, -EINVAL, "bad_value", name, "is given twice");
+	if (list && !have && !*text && is_type(param, "kind")) /* none, instead of those there are */
+		return json_object_set_new(out, name, json_array());
 	/* An unknown one goes as it is: whoever runs the command says what is allowed. */
 	value = read_value(schema, param, text, err);
 	if (!value)

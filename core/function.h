@@ -38,10 +38,14 @@ struct function_ops {
 	void (*adjust)(const struct function *f, struct media_caps *caps);
 	/* Control thread. The disk's lanes have another size now. NULL: it does not matter. */
 	void (*resized)(struct function *f);
-	/* Control thread. Return: 0 or -errno. */
+	/* Control thread. Until lane_start() it makes no request of its own: the lane may not be complete,
+	 * or have another chain still. Return: 0 or -errno. */
 	int (*lane_open)(struct function *f, struct lane *l, void **ret_state);
-	/* Control thread, before lane_close(); no request is left. Returns when no request of the
-	 * function's own is in flight either, and it makes no more. NULL: it never makes any. */
+	/* Control thread. The lane has its chain, in which this is the @step-th; it may make requests of
+	 * its own. NULL, as lane_stop: it never makes any. */
+	void (*lane_start)(void *state, unsigned step);
+	/* Control thread, before lane_close(), or lane_start() once more; no request is left. Returns when
+	 * no request of the function's own is in flight either, and it makes no more. */
 	void (*lane_stop)(void *state);
 	void (*lane_close)(void *state); /* control thread; it holds nothing */
 

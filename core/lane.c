@@ -2,8 +2,17 @@
 #include "core/lane.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/guard.h"
+
+/* What follows from the chain that there is. */
+static void judge_chain(struct lane *l)
+{
+	/* a function may hold a request */
+	l->synchronous = !l->nstep && !l->media->ops->poll && l->media->media->caps.align_b <= 1;
+	lane_judge_plain(l);
+}
 
 int lane_init(struct lane *l, struct poller *p, struct media_lane *m, const char *name)
 {
@@ -13,14 +22,13 @@ int lane_init(struct lane *l, struct poller *p, struct media_lane *m, const char
 	list_init(&l->waiting);
 	list_init(&l->failed);
 	list_init(&l->timed);
-	l->synchronous = !m->ops->poll && m->media->caps.align_b <= 1;
 	l->stats = calloc(1, sizeof(*l->stats));
 	if (!l->stats)
 		return -ENOMEM;
 	int err = bounce_pool_init(&l->bounce);
 	if (err)
 		free(l->stats);
-	lane_judge_plain(l);
+	judge_chain(l);
 	return err;
 }
 
@@ -45,13 +53,25 @@ static void settle(void *arg)
 		sem_post(&s->done);
 }
 
+void lane_start(struct lane *l)
+{
+	for (unsigned i = 0; i < l->nstep; i++)
+		if (l->step[i].ops->lane_start)
+			l->step[i].ops->lane_start(l->step[i].state, i);
+}
+
+void lane_stop_functions(struct lane *l)
+{
+	for (unsigned i = 0; i < l->nstep; i++)
+		if (l->step[i].ops->lane_stop)
+			l->step[i].ops->lane_stop(l->step[i].state);
+}
+
 void lane_stop(struct lane *l)
 {
 	struct settle s = { .guard = l->guard };
 
-	for (unsigned i = 0; i < l->nstep; i++)
-		if (l->step[i].ops->lane_stop)
-			l->step[i].ops->lane_stop(l->step[i].state);
+	lane_stop_functions(l);
 	if (!l->guard)
 		return;
 	sem_init(&s.done, 0, 0);
@@ -74,29 +94,55 @@ void lane_fini(struct lane *l)
 	l->stats = NULL;
 }
 
-int lane_add_function(struct lane *l, struct function *f)
-{
-	void *state;
-
-	if (l->nstep == CHAIN_MAX)
-		return -ENOSPC;
-	int err = f->ops->lane_open(f, l, &state);
-	if (err)
-		return err;
-	l->step[l->nstep++] = (struct chain_step){ f->ops, state };
-	l->synchronous = false; /* a function may hold a request */
-	lane_judge_plain(l);
-	return 0;
-}
-
-int lane_set_gate(struct lane *l, struct function *f)
+int lane_open_step(struct lane *l, struct function *f, struct chain_step *ret)
 {
 	void *state;
 	int err = f->ops->lane_open(f, l, &state);
 
 	if (!err)
-		l->gate = (struct chain_step){ f->ops, state };
+		*ret = (struct chain_step){ f->ops, state };
 	return err;
+}
+
+int lane_add_function(struct lane *l, struct function *f)
+{
+	if (l->nstep == CHAIN_MAX)
+		return -ENOSPC;
+	int err = lane_open_step(l, f, &l->step[l->nstep]);
+
+	if (err)
+		return err;
+	l->nstep++;
+	judge_chain(l);
+	return 0;
+}
+
+void lane_set_chain(struct lane *l, const struct lane_chain *c)
+{
+	memcpy(l->step, c->step, c->n * sizeof(*c->step));
+	l->nstep = (uint8_t)c->n;
+	judge_chain(l);
+}
+
+bool lane_is_quiet(const struct lane *l)
+{
+	unsigned waiting = 0;
+
+	/* what the gate has let go may be on no list of the lane's */
+	list_for_each(n, tmp, &l->poller->resumed)
+		if (list_entry(n, struct req, hold)->lane == l)
+			return false;
+	list_for_each(n, tmp, &l->waiting)
+		waiting++;
+	/* what has failed is to begin anew, at the first step */
+	list_for_each(n, tmp, &l->failed)
+		waiting--;
+	return !waiting && list_empty(&l->inflight);
+}
+
+int lane_set_gate(struct lane *l, struct function *f)
+{
+	return lane_open_step(l, f, &l->gate);
 }
 
 /* Somebody is to look at the lane. */

@@ -73,6 +73,8 @@ struct lane {
 
 /* @l's storage and @name are the caller's. Context: control thread. Return: 0 or -ENOMEM. */
 int lane_init(struct lane *l, struct poller *p, struct media_lane *m, const char *name);
+/* The lane is as it is to be: its functions may make requests. Context: control thread. */
+void lane_start(struct lane *l);
 /* Lets the functions end what requests they have made of their own. Context: control thread; waits
  * for the medium. No request of a queue is in flight. */
 void lane_stop(struct lane *l);
@@ -81,6 +83,19 @@ void lane_fini(struct lane *l); /* control thread; nothing in flight, off the po
 /* Adds a function at the medium's end of the chain. Context: control thread, lane not in use.
  * Return: 0; -ENOSPC beyond CHAIN_MAX; what the function's lane_open() returns. */
 int lane_add_function(struct lane *l, struct function *f);
+
+/* What a lane's chain consists of, and functions that it is to consist of. */
+struct lane_chain {
+	unsigned n;
+	struct chain_step step[CHAIN_MAX];
+};
+
+/* Opens a function for a lane that is in use, for lane_set_chain(). Context: control thread. Return: 0;
+ * what the function's lane_open() returns. */
+int lane_open_step(struct lane *l, struct function *f, struct chain_step *ret_step);
+/* Ends what the functions make of their own; lane_start() lets them go on. Context: control thread; waits
+ * for the medium. Nothing else is in flight. */
+void lane_stop_functions(struct lane *l);
 
 /* Puts a function with a gate ahead of the chain. Context: control thread, lane not in use. Return: 0;
  * what the function's lane_open() returns. */
@@ -97,6 +112,11 @@ void lane_unhold(struct req *r);
 
 /* Lets go all requests that are held to pace them. Context: the poller's thread. */
 void lane_hurry(struct lane *l);
+
+/* Gives the lane, which is quiet, and whose functions have been stopped, other functions. */
+void lane_set_chain(struct lane *l, const struct lane_chain *c);
+/* Whether no request is on its way through the chain. */
+bool lane_is_quiet(const struct lane *l);
 
 /* Stops taking requests; those in flight end. */
 void lane_halt(struct lane *l);

@@ -17,64 +17,145 @@
  * the channel for it need less than a millisecond. */
 #define CONFIRM_WAIT_NS (300 * NS_PER_MS)
 
-/* Gives each function its parameters of @list. Return: how many were changed; less than all is
- * failure with @err. */
-static unsigned set_functions(struct entry *e, const json_t *list, struct ctl_error *err)
+/* The chain that a disk is to have: functions that it has, as they are or with other parameters, and new
+ * ones. */
+struct plan {
+	struct entry *e;
+	const json_t *was, *list; /* what the functions are, and are to be */
+	unsigned n;
+	struct function *function[CHAIN_MAX];
+	const struct function_kind *kind[CHAIN_MAX];
+	int from[CHAIN_MAX]; /* its place in the chain there is; -1: it is new */
+	bool is_taken[CHAIN_MAX]; /* of those that the disk has */
+	bool is_set[CHAIN_MAX];	  /* with new parameters, which are given to it now */
+};
+
+static void keep(struct plan *p, unsigned to, unsigned from)
 {
-	unsigned i;
-
-	for (i = 0; i < e->nfunction; i++) {
-		const struct function_kind *k = e->function_kind[i];
-		const json_t *value = json_array_get(list, i);
-
-		if (json_equal(value, json_array_get(json_object_get(e->conf, "function"), i)))
-			continue;
-		if (!k->set)
-			ctl_fail(err, -ENOTSUP, "not_supported", "function",
-				 "'%s' cannot be changed while it runs", k->ctl.name);
-		if (!k->set || k->set(e->function[i], value, err))
-			break;
-	}
-	return i;
+	p->function[to] = p->e->function[from];
+	p->kind[to] = p->e->function_kind[from];
+	p->from[to] = (int)from;
+	p->is_taken[from] = true;
 }
 
-static int judge_chain(const struct entry *e, const json_t *list, struct ctl_error *err)
+/* What stays as it is. */
+static void keep_equals(struct plan *p)
 {
-	bool same = json_array_size(list) == e->nfunction;
-
-	for (unsigned i = 0; same && i < e->nfunction; i++)
-		same = !strcmp(ctl_str(json_array_get(list, i), "kind"),
-			       e->function_kind[i]->ctl.name);
-	return same ? 0 : ctl_fail(err, -ENOTSUP, "not_supported", "function",
-				   "a chain keeps its functions and their order; only their "
-				   "parameters change");
+	for (unsigned i = 0; i < p->n; i++)
+		for (unsigned k = 0; p->from[i] < 0 && k < p->e->nfunction; k++)
+			if (!p->is_taken[k] && json_equal(json_array_get(p->list, i),
+							  json_array_get(p->was, k)))
+				keep(p, i, k);
 }
 
-/* On failure the functions are as they were. */
-static int apply_functions(struct entry *e, const json_t *conf, struct ctl_error *err)
+/* What can become what is wanted while it is in use. Return: 0; -errno with @err. */
+static int set_others(struct plan *p, struct ctl_error *err)
 {
-	const json_t *list = json_object_get(conf, "function");
-	const json_t *was = json_object_get(e->conf, "function");
-	struct ctl_error ignored;
+	for (unsigned i = 0; i < p->n; i++) {
+		const json_t *value = json_array_get(p->list, i);
 
-	if (!json_equal(list, was) && list) {
-		unsigned n = set_functions(e, list, err);
+		for (unsigned k = 0; p->from[i] < 0 && k < p->e->nfunction; k++) {
+			const struct function_kind *kind = p->e->function_kind[k];
 
-		if (n < e->nfunction) {
-			json_t *now = e->conf;
+			if (p->is_taken[k] || !kind->set ||
+			    strcmp(kind->ctl.name, ctl_str(value, "kind")))
+				continue;
+			int code = kind->set(p->e->function[k], value, err);
 
-			/* set_functions() skips what is already as it should be */
-			e->conf = (json_t *)conf;
-			set_functions(e, was, &ignored);
-			e->conf = now;
-			return -EINVAL;
+			if (code && code != -ENOTSUP)
+				return code;
+			if (code)
+				continue;
+			keep(p, i, k);
+			p->is_set[i] = true;
 		}
 	}
 	return 0;
 }
 
+static int open_others(struct ctl *ctl, struct plan *p, struct ctl_error *err)
+{
+	int code = 0;
+
+	for (unsigned i = 0; !code && i < p->n; i++)
+		if (p->from[i] < 0)
+			code = entry_open_function(ctl, json_array_get(p->list, i), i,
+						   &p->function[i], &p->kind[i], err);
+	return code;
+}
+
+/* The functions are as they were. */
+static void drop(struct plan *p)
+{
+	struct ctl_error ignored;
+
+	for (unsigned i = 0; i < p->n; i++) {
+		if (p->is_set[i])
+			p->kind[i]->set(p->function[i], json_array_get(p->was, (size_t)p->from[i]),
+					&ignored);
+		else if (p->from[i] < 0 && p->function[i])
+			p->function[i]->ops->close(p->function[i]);
+	}
+}
+
+static bool is_same_chain(const struct plan *p)
+{
+	bool same = p->n == p->e->nfunction;
+
+	for (unsigned i = 0; i < p->n; i++)
+		same &= p->from[i] == (int)i;
+	return same;
+}
+
+static int set_chain(struct plan *p, struct ctl_error *err)
+{
+	struct disk_error why = { 0 };
+	int code = disk_set_chain(p->e->disk, p->function, p->n, &why);
+
+	if (code == -EINVAL)
+		return ctl_fail(err, code, "not_supported", "function", "%s: make another disk",
+				why.why);
+	if (code == -EBUSY)
+		return ctl_fail(err, code, "busy", "function", "requests in flight have not ended "
+				"within a second; `disk requests %s` lists them", entry_name(p->e));
+	return code ? ctl_fail(err, code, "start_failed", "function", "%s", strerror(-code)) : 0;
+}
+
+/* On failure the functions are as they were. */
+static int apply_functions(struct ctl *ctl, struct entry *e, const json_t *conf,
+			   struct ctl_error *err)
+{
+	struct plan p = { .e = e, .was = json_object_get(e->conf, "function"),
+			  .list = json_object_get(conf, "function") };
+
+	if (json_equal(p.list, p.was) || !p.list)
+		return 0;
+	p.n = (unsigned)json_array_size(p.list);
+	if (p.n > CHAIN_MAX)
+		return ctl_fail(err, -ERANGE, "out_of_range", "function",
+				"a chain of %u is too long, at most %d are allowed", p.n, CHAIN_MAX);
+	memset(p.from, -1, sizeof(p.from));
+	keep_equals(&p);
+	int code = set_others(&p, err);
+
+	if (!code)
+		code = open_others(ctl, &p, err);
+	if (!code && !is_same_chain(&p))
+		code = set_chain(&p, err);
+	if (code) {
+		drop(&p);
+		return code;
+	}
+	memcpy(e->function, p.function, sizeof(e->function));
+	memcpy(e->function_kind, p.kind, sizeof(e->function_kind));
+	e->nfunction = p.n;
+	log_info(entry_name(e), "has %u functions in its chain now", p.n);
+	return 0;
+}
+
 /* Brings the open disk to @conf, whose own limit has been judged. On failure it is as it was. */
-static int apply(struct entry *e, const json_t *conf, const json_t *limit, struct ctl_error *err)
+static int apply(struct ctl *ctl, struct entry *e, const json_t *conf, const json_t *limit,
+		 struct ctl_error *err)
 {
 	struct disk_care care = entry_care(conf), care_was = entry_care(e->conf);
 	struct poller *was[FRONT_QUEUES_MAX];
@@ -87,7 +168,7 @@ static int apply(struct entry *e, const json_t *conf, const json_t *limit, struc
 	int code = place_apply(e, conf, err);
 
 	if (!code) {
-		code = apply_functions(e, conf, err);
+		code = apply_functions(ctl, e, conf, err);
 		if (code)
 			place_move(e, was, nwas, &ignored);
 	}
@@ -134,9 +215,6 @@ int disk_ctl_set(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl
 
 	if (code)
 		return code;
-	if (ctl_has(params, "function") &&
-	    judge_chain(e, json_object_get(params, "function"), err))
-		return -ENOTSUP;
 	json_t *conf = json_copy(e->conf);
 
 	if (ctl_has(params, "pollers")) /* so many, whichever they are */
@@ -146,7 +224,7 @@ int disk_ctl_set(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl
 	if (!code)
 		code = state_put(ctl_state(ctl), "disk", entry_name(e), conf, err);
 	if (!code) {
-		code = apply(e, conf, limit, err);
+		code = apply(ctl, e, conf, limit, err);
 		if (code)
 			take_back(ctl, e, err);
 	}

@@ -600,7 +600,7 @@ static const struct ctl_param set_params[] = {
 	  .help = POLLERS_HELP },
 	{ .name = "poller", .type = CTL_NAME, .list = true, .help = POLLER_HELP },
 	{ .name = "function", .type = CTL_KIND, .kind_set = "function", .list = true,
-	  .help = "The same chain with other parameters" },
+	  .help = "The whole chain as it is to be; function= alone: none" },
 	{ 0 },
 };
 

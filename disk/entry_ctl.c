@@ -112,32 +112,35 @@ static void close_functions(struct entry *e)
 	}
 }
 
+int entry_open_function(struct ctl *ctl, const json_t *value, unsigned i, struct function **ret,
+			const struct function_kind **ret_kind, struct ctl_error *err)
+{
+	const struct ctl_kind *kind = ctl_kind_of(ctl_tables(ctl), "function", value);
+	char prefix[24];
+
+	snprintf(prefix, sizeof(prefix), "function[%u]", i);
+	if (!kind)
+		return ctl_fail(err, -EINVAL, "unknown_kind", prefix, "there is no such function");
+	*ret_kind = function_kind_of(kind);
+	return qualify((*ret_kind)->open(value, ret, err), kind, prefix, err);
+}
+
 static int open_functions(struct ctl *ctl, struct entry *e, struct ctl_error *err)
 {
 	const json_t *list = json_object_get(e->conf, "function");
 	size_t n = json_array_size(list);
-	char prefix[24];
 
 	if (n > CHAIN_MAX)
 		return ctl_fail(err, -ERANGE, "out_of_range", "function",
 				"a chain of %zu is too long, at most %d are allowed", n, CHAIN_MAX);
-	for (size_t i = 0; i < n; i++) {
-		const json_t *value = json_array_get(list, i);
-		const struct ctl_kind *kind = ctl_kind_of(ctl_tables(ctl), "function", value);
-		int code;
+	for (unsigned i = 0; i < n; i++) {
+		int code = entry_open_function(ctl, json_array_get(list, i), i, &e->function[i],
+					       &e->function_kind[i], err);
 
-		snprintf(prefix, sizeof(prefix), "function[%zu]", i);
-		if (!kind)
-			code = ctl_fail(err, -EINVAL, "unknown_kind", prefix,
-					"there is no such function");
-		else
-			code = qualify(function_kind_of(kind)->open(value, &e->function[i], err),
-				       kind, prefix, err);
 		if (code) {
 			close_functions(e);
 			return code;
 		}
-		e->function_kind[i] = function_kind_of(kind);
 		e->nfunction++;
 	}
 	return 0;

@@ -56,6 +56,9 @@ void entry_ahead(struct ctl *ctl, const struct entry *e);
 /* Opens medium, functions, disk and front; all or nothing. Return: 0; -errno with @err. */
 int entry_open(struct ctl *ctl, struct entry *e, const struct entry_conn *conn,
 	       struct ctl_error *err);
+/* Opens one function, the @i-th of a disk's. Return: 0; -errno with @err. */
+int entry_open_function(struct ctl *ctl, const json_t *value, unsigned i, struct function **ret,
+			const struct function_kind **ret_kind, struct ctl_error *err);
 /* Waits for the medium, unless the front has stopped. */
 void entry_close(struct entry *e);
 /* Begins to close an open disk; does not wait. Once the front has stopped entry_close() does not

@@ -319,12 +319,12 @@ static int lane_open(struct disk *d, struct poller *p, struct disk_lane **ret_la
 	}
 	err = fit_out(d, l);
 	if (err) {
-		lane_stop(&l->lane);
 		lane_close(l);
 		return err;
 	}
 	poller_call(p, lane_attach, &l->lane);
 	change(d, l, &d->care);
+	lane_start(&l->lane);
 	*ret_lane = l;
 	return 0;
 }

@@ -11,6 +11,9 @@ struct disk_lane {
 	unsigned users;	     /* queues on it */
 	bool leaving;	     /* for its last user: whoever wants one gets another */
 	struct guard *guard; /* made for it, and not yet given to it */
+	/* while its chain changes, under the disk's lock: the next one, then the one before */
+	struct lane_chain chain;
+	bool was_halted, is_quiet;
 };
 
 struct disk {

@@ -161,6 +161,7 @@ static int set_up(struct trial *t, uint64_t stall_ns)
 	t->has_lane = true;
 	err = lane_add_function(&t->lane, t->function);
 	if (!err) {
+		lane_start(&t->lane);
 		t->remote = t->lane.step[0].state;
 		remote_set_stall(t->remote, stall_ns);
 	}

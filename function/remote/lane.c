@@ -447,7 +447,6 @@ static void init_lane(struct remote_lane *l, struct remote *f, struct lane *lane
 	list_init(&l->source.busy);
 	l->lane = lane;
 	l->remote = f;
-	l->step = lane->nstep; /* the next to be added */
 	l->mode = (uint8_t)f->mode;
 	remote_measure(l);
 	l->bufs_fd = l->wake_fd = l->kick_fd = -1;
@@ -495,10 +494,18 @@ int remote_lane_open(struct function *f, struct lane *lane, void **ret_state)
 		free_lane(l);
 		return r.err;
 	}
-	if (remote->host)
-		host_add_lane(remote->host, l);
 	*ret_state = l;
 	return 0;
+}
+
+void remote_lane_start(void *state, unsigned step)
+{
+	struct remote_lane *l = state;
+
+	l->step = (uint8_t)step;
+	l->stopping = false;
+	if (l->remote->host)
+		host_add_lane(l->remote->host, l);
 }
 
 static void stop(void *arg)

@@ -181,6 +181,7 @@ void own_io_done(struct remote_lane *l, struct req *r);
 void remote_close(struct function *f);
 void remote_adjust(const struct function *f, struct media_caps *caps);
 int remote_lane_open(struct function *f, struct lane *lane, void **ret_state);
+void remote_lane_start(void *state, unsigned step);
 void remote_lane_stop(void *state);
 void remote_lane_close(void *state);
 uint64_t remote_timer(void *state, uint64_t now_ns);

@@ -591,6 +591,7 @@ const struct function_ops remote_ops = {
 	.adjust = remote_adjust,
 	.resized = remote_resized,
 	.lane_open = remote_lane_open,
+	.lane_start = remote_lane_start,
 	.lane_stop = remote_lane_stop,
 	.lane_close = remote_lane_close,
 	.down = remote_down,

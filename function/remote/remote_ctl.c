@@ -458,7 +458,8 @@ static int run_remove(struct ctl *ctl, const json_t *params, json_t **ret, struc
 	if (!e)
 		return not_found(name, "name", err);
 	if (e->users)
-		return ctl_fail(err, -EBUSY, "busy", "name", "%u disks use it; `disk delete` them",
+		return ctl_fail(err, -EBUSY, "busy", "name",
+				"%u disks use it; `disk set DISK function=...` gives one another chain",
 				e->users);
 	int code = state_del(ctl_state(ctl), "function", name, err);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A function's program under load from pollers with threads, started, killed and replaced by control,
- * while lanes come and go. For the race detector as much as for itself. */
+ * while lanes come and go, and another function joins and leaves the chain. For the race detector as much as for itself. */
 #include "bed.h"
 
 #include <libgen.h>
@@ -79,6 +79,10 @@ static void go_again(struct mail *m)
 			sem_post(&l->stopped);
 		return;
 	}
+	if (!l->lane->batch) { /* as a queue of a lane that takes nothing */
+		poller_post(l->lane->poller, m);
+		return;
+	}
 	memcpy(now, l->back, n * sizeof(*now));
 	l->nback = 0;
 	poller_tick(l->lane->poller);
@@ -138,6 +142,7 @@ struct scene {
 	struct host *host;
 	struct poller *poller[POLLERS + 1];
 	struct disk *disk;
+	struct function *chain[2]; /* the second comes and goes */
 	bool over; /* relaxed atomic */
 };
 
@@ -175,16 +180,23 @@ static void *come_and_go(void *arg)
 	return NULL;
 }
 
-static void open_disk(struct scene *s)
+static struct function *open_function(struct scene *s)
 {
 	struct remote_conf conf = { .host = s->host };
 	struct function *f;
+
+	assert_int_equal(remote_open(&conf, &f), 0);
+	return f;
+}
+
+static void open_disk(struct scene *s)
+{
 	struct media *m;
 	struct disk_error e;
 
-	assert_int_equal(remote_open(&conf, &f), 0);
+	s->chain[0] = open_function(s);
 	assert_int_equal(null_open(false, &m), 0);
-	struct disk_conf c = { .name = "disk", .media = m, .function = &f, .nfunction = 1,
+	struct disk_conf c = { .name = "disk", .media = m, .function = s->chain, .nfunction = 1,
 			       .size_b = MIB };
 
 	assert_int_equal(disk_open(&c, &s->disk, &e), 0);
@@ -215,6 +227,11 @@ static void serves_while_its_program_is_killed_and_replaced(void **state)
 	}
 	assert_int_equal(pthread_create(&other, NULL, come_and_go, &s), 0);
 	for (unsigned i = 0; i < 6; i++) {
+		struct disk_error e;
+
+		go_on(&s, 200);
+		s.chain[1] = i & 1 ? NULL : open_function(&s);
+		assert_int_equal(disk_set_chain(s.disk, s.chain, s.chain[1] ? 2 : 1, &e), 0);
 		go_on(&s, 200);
 		host_info(s.host, &info);
 		if (i & 1)
