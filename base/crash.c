@@ -51,7 +51,8 @@ static void on_fault(int sig)
 int crash_init(void)
 {
 	static const int sigs[] = { SIGABRT, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP };
-	struct sigaction on = { .sa_handler = on_fault, .sa_flags = (int)(SA_RESETHAND | SA_ONSTACK) };
+	struct sigaction on = { .sa_handler = on_fault,
+				.sa_flags = (int)(SA_RESETHAND | SA_ONSTACK) };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(sigs); i++)
 		if (sigaction(sigs[i], &on, NULL))

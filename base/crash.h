@@ -12,8 +12,9 @@
  * Context: once. Return: 0 or -errno. */
 int crash_init(void);
 
-/* Gives the calling thread a stack for that, so that an overflow of its own shows as a fault; without, or
- * without memory for one, it shows as a kill. It goes with crash_unwatch_stack(), before the thread ends. */
+/* Gives the calling thread a stack for that, so that an overflow of its own shows as a fault;
+ * without, or without memory for one, it shows as a kill. It goes with crash_unwatch_stack(),
+ * before the thread ends. */
 void crash_watch_stack(void);
 void crash_unwatch_stack(void);
 

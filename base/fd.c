@@ -225,7 +225,8 @@ int fd_listen_packets(const char *path, mode_t mode)
 	return listen_at(path, mode, SOCK_SEQPACKET);
 }
 
-static int send_flags(int sock, const void *buf, size_t len, const int *fds, unsigned nfd, int flags)
+static int send_flags(int sock, const void *buf, size_t len, const int *fds, unsigned nfd,
+		      int flags)
 {
 	union {
 		struct cmsghdr align;

@@ -16,9 +16,9 @@ int fd_close(int fd);
 /* Return: the descriptor in *@fd, which becomes -1. */
 int fd_steal(int *fd);
 
-/* Has the kernel make room for @n descriptors of this process at once. In a process with threads each
- * doubling of the room waits until every CPU has been through the scheduler, 15 to 20 ms, and what
- * comes over a socket waits with it. Context: before the first thread. */
+/* Has the kernel make room for @n descriptors of this process at once. In a process with threads
+ * each doubling of the room waits until every CPU has been through the scheduler, 15 to 20 ms, and
+ * what comes over a socket waits with it. Context: before the first thread. */
 void fd_make_room(unsigned n);
 
 /* All of @len bytes at the file position. Return: 0; -errno; -EPIPE at an early end (read). */
@@ -29,8 +29,8 @@ int fd_read_all(int fd, void *buf, size_t len);
  * Return: length; -errno; -EFBIG. */
 ssize_t fd_read_file(int fd, size_t max_b, char **ret_text);
 
-/* Memory of @len_b bytes that others may map, too, and whose size nobody can change: one that is cut
- * short would end whoever uses it. @flags: MFD_HUGETLB or 0. Return: fd; -errno. */
+/* Memory of @len_b bytes that others may map, too, and whose size nobody can change: one that is
+ * cut short would end whoever uses it. @flags: MFD_HUGETLB or 0. Return: fd; -errno. */
 int fd_memory(const char *name, uint64_t len_b, unsigned flags);
 bool fd_is_sealed(int fd); /* whether the size of @fd is as fixed as that */
 

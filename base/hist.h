@@ -21,7 +21,8 @@ static inline unsigned hist_bucket(uint64_t v)
 		return (unsigned)v;
 	unsigned shift = 63u - (unsigned)__builtin_clzll(v) - HIST_STEP_BITS;
 
-	return ((shift + 1) << HIST_STEP_BITS) + ((unsigned)(v >> shift) & ((1u << HIST_STEP_BITS) - 1));
+	return ((shift + 1) << HIST_STEP_BITS) +
+	       ((unsigned)(v >> shift) & ((1u << HIST_STEP_BITS) - 1));
 }
 
 /* Context: the one writer. */

@@ -70,4 +70,5 @@ static inline void list_splice_tail(struct list *to, struct list *from)
 
 /* @it may be removed, and freed, inside the loop. */
 #define list_for_each(it, tmp, head) \
-	for (struct list *it = (head)->next, *tmp = it->next; it != (head); it = tmp, tmp = it->next)
+	for (struct list *it = (head)->next, *tmp = it->next; it != (head); \
+	     it = tmp, tmp = it->next)

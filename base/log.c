@@ -44,8 +44,8 @@ static void blank_control_bytes(char *s, size_t len)
 			s[i] = '?';
 }
 
-/* Whoever reads our lines may have stopped, and pollers and the keeper must not: a guest that breaks
- * its ring again and again would hold up all others' disks. */
+/* Whoever reads our lines may have stopped, and pollers and the keeper must not: a guest that
+ * breaks its ring again and again would hold up all others' disks. */
 static bool is_read(void)
 {
 	struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `postern upgrade`: asks the keeper, which no worker has a say in; keeper/upgrade.c has the words. */
+/* `postern upgrade`: asks the keeper, which no worker has a say in; keeper/upgrade.c has the
+ * words. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -36,7 +37,8 @@ static json_t *read_done(char *text)
 {
 	json_t *o = json_object();
 
-	for (char *rest, *word = strtok_r(text, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
+	for (char *rest, *word = strtok_r(text, " ", &rest); word;
+	     word = strtok_r(NULL, " ", &rest)) {
 		char *value = strchr(word, '=');
 
 		if (!value)
@@ -54,7 +56,8 @@ static int read_failed(char *text, struct ctl_error *err)
 	char *rest, *id = strtok_r(text, " ", &rest), *param = strtok_r(NULL, " ", &rest);
 
 	if (!param)
-		return ctl_fail(err, -EPROTO, "bad_answer", NULL, "the keeper's answer makes no sense");
+		return ctl_fail(err, -EPROTO, "bad_answer", NULL,
+				"the keeper's answer makes no sense");
 	return ctl_fail(err, -EREMOTEIO, id, strcmp(param, "-") ? param : NULL, "%s", rest);
 }
 

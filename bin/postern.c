@@ -8,7 +8,8 @@
 #include "bin/version.h"
 #include "vm/vm_ctl.h"
 
-static const struct ctl_cmd *const local_commands[] = { vm_cmds, bench_cmds, compare_cmds, upgrade_cmds, NULL };
+static const struct ctl_cmd *const local_commands[] = { vm_cmds, bench_cmds, compare_cmds,
+							upgrade_cmds, NULL };
 const struct ctl_tables cli_local = { .cmds = local_commands, .sets = compare_sets };
 
 /* What the command line says. */
@@ -60,11 +61,12 @@ static int complain(const struct line *l, const struct ctl_error *err)
 	return 1;
 }
 
-/* Behind a command, "--full" and "--html FILE" are its parameters written another way; but for those
- * options that every command has. */
+/* Behind a command, "--full" and "--html FILE" are its parameters written another way; but for
+ * those options that every command has. */
 static bool is_parameter(const char *a)
 {
-	static const char *const own[] = { "--help", "--version", "--complete", "--print-schema", "--json" };
+	static const char *const own[] = { "--help", "--version", "--complete", "--print-schema",
+					   "--json" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
 		if (!strcmp(a, own[i]))
@@ -116,7 +118,8 @@ static int unknown_command(const struct line *l, struct ctl_error *err)
 				"there is no '%.60s'; postern --help names the commands", noun);
 	return ctl_fail(err, -EINVAL, "unknown_command", NULL,
 			"'%s' %s%.60s%s; postern %s --help names its verbs", noun,
-			verb ? "has no '" : "needs a verb", verb ? verb : "", verb ? "'" : "", noun);
+			verb ? "has no '" : "needs a verb", verb ? verb : "", verb ? "'" : "",
+			noun);
 }
 
 static int run(const struct line *l, const json_t *cmd, const json_t *params, json_t **ret,
@@ -140,8 +143,8 @@ static int run(const struct line *l, const json_t *cmd, const json_t *params, js
 	return code;
 }
 
-/* Whether a command is called for its answer, rather than for what it does: also one that says which
- * part of its answer is for people. */
+/* Whether a command is called for its answer, rather than for what it does: also one that says
+ * which part of its answer is for people. */
 static bool is_question(const json_t *cmd)
 {
 	static const char *const verbs[] = { "", "list", "show", "probe", "run", "balance" };
@@ -230,7 +233,8 @@ int main(int argc, char **argv)
 	} else if (!code) {
 		code = l.help ? help(&l, &err) : execute(&l, &err);
 		if (!code && (fflush(stdout) || ferror(stdout)))
-			code = ctl_fail(&err, -EIO, "output_failed", NULL, "cannot write the answer");
+			code = ctl_fail(&err, -EIO, "output_failed", NULL,
+					"cannot write the answer");
 		if (code)
 			complain(&l, &err);
 	} else {

@@ -76,7 +76,8 @@ static int run_status(struct ctl *ctl, const json_t *params, json_t **ret, struc
 	json_t *disks = disk_ctl_list();
 
 	*ret = json_pack("{s:s, s:i, s:i, s:i, s:s?, s:I, s:I, s:s?, s:s?, s:s, s:{s:s, s:s, s:s, s:s}, s:o, s:o}",
-			 "version", POSTERN_VERSION, "keeper_pid", getppid(), "worker_pid", getpid(),
+			 "version", POSTERN_VERSION, "keeper_pid", getppid(), "worker_pid",
+			 getpid(),
 			 "restarts", (int)fixed.restarts, "last_death",
 			 *past.how ? past.how : NULL, "gap_ns", (json_int_t)past.gap_ns, "up_ns",
 			 (json_int_t)(clock_ns() - fixed.start_ns), "control", fixed.control,

@@ -191,8 +191,9 @@ static void closed_ready(struct loop_watch *watch, uint32_t events)
 		disk_ctl_reap(container_of(watch, struct worker, closed)->ctl);
 }
 
-/* @waiting disks could not be opened yet, and trying took @took_ns: the next try comes soon, the ones
- * after it later. By a quarter each: how late a lock is noticed is part of what its guest waits. */
+/* @waiting disks could not be opened yet, and trying took @took_ns: the next try comes soon, the
+ * ones after it later. By a quarter each: how late a lock is noticed is part of what its guest
+ * waits. */
 static void plan_retry(struct worker *w, unsigned waiting, uint64_t took_ns)
 {
 	if (!waiting) {

@@ -32,8 +32,8 @@ struct client_conf {
 int client_open(const struct client_conf *conf, struct client **ret_client, const char **ret_step);
 /* Connects once more after the back end has gone, as a VMM does: with the same memory, the same
  * in-flight region and the rings as they are. Where it failed it may be called again, and until it
- * succeeds no request comes back. Return: as client_open(); -ENOTSUP also where the back end does not
- * offer the features any more that the first one did. */
+ * succeeds no request comes back. Return: as client_open(); -ENOTSUP also where the back end does
+ * not offer the features any more that the first one did. */
 int client_reopen(struct client *c, const char *socket, const char **ret_step);
 /* Stops the queues as far as the back end still answers, and disconnects. NULL is fine. */
 void client_close(struct client *c);

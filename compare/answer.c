@@ -121,7 +121,8 @@ static void say_reach(const struct compare_report *r, const struct compare_row *
 			f1 = figure_ratio(&row->cell[l], &bare->cell[l], FIELD(iops));
 		if (!f1.n)
 			continue;
-		fprintf(f, said++ ? " and %.0f %% at %s" : "reaches %.0f %% of the bare host's IOPS "
+		fprintf(f, said++ ? " and %.0f %% at %s" :
+			"reaches %.0f %% of the bare host's IOPS "
 			"at %s", 100 * f1.value, load[i][1]);
 	}
 	if (!said)

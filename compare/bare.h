@@ -23,8 +23,8 @@ static inline uint64_t bare_cpu_ns(void)
 }
 
 /* What a loop that has done @n requests in @ns with latencies @lat (ns) answers. */
-static inline void bare_fill(struct client_bench_result *r, const struct client_load *load, uint64_t n,
-			     uint64_t ns, const struct hist *lat)
+static inline void bare_fill(struct client_bench_result *r, const struct client_load *load,
+			     uint64_t n, uint64_t ns, const struct hist *lat)
 {
 	r->requests = n;
 	r->elapsed_ns = ns;

@@ -114,7 +114,8 @@ struct compare_conf {
 unsigned compare_estimate_s(const struct compare_conf *conf);
 
 /* Measures. Context: blocks for about compare_estimate_s(); starts programs; SIGINT, SIGTERM and
- * SIGHUP end those before they end this process. Error ids: bad_value (paths, path), compare_failed.
+ * SIGHUP end those before they end this process. Error ids: bad_value (paths, path),
+ * compare_failed.
  * Return: 0, also when paths were skipped; -errno with @err. */
 int compare_run(const struct compare_conf *conf, struct compare_report *ret,
 		struct ctl_error *err);

@@ -86,7 +86,8 @@ static unsigned kill_marked(void)
 	for (struct dirent *e = readdir(d); e; e = readdir(d)) {
 		if (!isdigit((unsigned char)e->d_name[0]) || !is_marked(e->d_name))
 			continue;
-		/* looked at again once the descriptor is there: the number may have been given away */
+		/* looked at again once the descriptor is there: the number may have been given
+		 * away */
 		int fd = (int)syscall(SYS_pidfd_open, atoi(e->d_name), 0);
 
 		if (fd >= 0 && is_marked(e->d_name)) {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A small process that waits for the end of this one, however it comes, and then kills what was
- * started since and removes the directories that it was told of. Also on SIGINT, SIGTERM and SIGHUP,
- * which end this process only after that. What was started is known by a word in its environment,
- * which everything inherits, also what went to the background of itself. One at a time; one thread.
+ * started since and removes the directories that it was told of. Also on SIGINT, SIGTERM and
+ * SIGHUP, which end this process only after that. What was started is known by a word in its
+ * environment, which everything inherits, also what went to the background of itself. One at a
+ * time; one thread.
  */
 #pragma once
 
@@ -18,8 +19,8 @@ int guard_start(void);
 /* Kills, removes, waits for both. Does nothing without a guard. */
 void guard_end(void);
 
-/* Watches @pid, which runs and whose environment may not be read (posternd's processes); or @path, a
- * directory with all that is in it. Return: 0; -ENAMETOOLONG; -errno. */
+/* Watches @pid, which runs and whose environment may not be read (posternd's processes); or @path,
+ * a directory with all that is in it. Return: 0; -ENAMETOOLONG; -errno. */
 int guard_process(pid_t pid);
 int guard_dir(const char *path);
 

@@ -282,7 +282,8 @@ static bool same_core(int a, int b)
 	char path[96], list[64] = "";
 	cpu_set_t set;
 
-	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", a);
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list",
+		 a);
 	FILE *f = fopen(path, "re");
 
 	if (!f)

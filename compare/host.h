@@ -22,14 +22,16 @@ struct host {
 	struct host_pids daemon; /* posternd's two processes */
 };
 
-/* Starts the guard and makes the directory. Ownership: host_close(). Return: 0; -errno with @err. */
+/* Starts the guard and makes the directory. Ownership: host_close(). Return: 0; -errno with
+ * @err. */
 int host_open(struct host *h, struct ctl_error *err);
 /* Ends everything, removes everything. */
 void host_close(struct host *h);
 
 /* Runs @argv with its output in DIR/@log; it ends with this process. Return: 0; -errno. */
 int host_spawn(struct host *h, char *const argv[], const char *log, pid_t *ret_pid);
-/* The last line of DIR/@log, for people; "" if there is none. @buf holds 200 bytes. Return: @buf. */
+/* The last line of DIR/@log, for people; "" if there is none. @buf holds 200 bytes. Return:
+ * @buf. */
 char *host_last_words(const struct host *h, const char *log, char *buf);
 /* Waits up to 10 s until somebody listens at @socket or @pid has ended. Return: 0; -ECHILD (ended);
  * -ETIMEDOUT. */

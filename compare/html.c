@@ -41,7 +41,8 @@ static const char style[] =
 static const char *css_of(const struct compare_row *row)
 {
 	static const char *const css[] = {
-		[COMPARE_BARE] = "bare", [COMPARE_CLIENT] = "postern", [COMPARE_POSTERN] = "postern",
+		[COMPARE_BARE] = "bare", [COMPARE_CLIENT] = "postern",
+		[COMPARE_POSTERN] = "postern",
 		[COMPARE_QEMU] = "qemu", [COMPARE_QSD] = "qsd", [COMPARE_ASSIGNED] = "bare",
 	};
 
@@ -123,7 +124,8 @@ static void iops_by_depth(const struct compare_report *r, FILE *out)
 				      &p.high);
 	if (p.high <= 0)
 		return;
-	card_begin("IOPS by depth", "4 KiB random reads; from the lowest depth to the highest. To the "
+	card_begin("IOPS by depth",
+		   "4 KiB random reads; from the lowest depth to the highest. To the "
 		   "right is better.", out);
 	plot_begin(&p, "IOPS of each path by depth");
 	for (unsigned i = 0; i < r->nrow; i++) {
@@ -317,7 +319,8 @@ static void saturation(const struct compare_report *r, FILE *out)
 			widen((&r->row[i].probe[0][0])[k].offered, &p.low, &p.high);
 	if (p.high <= 0)
 		return;
-	card_begin("Where each path saturates", "Loads offered one request at a time, evenly: filled "
+	card_begin("Where each path saturates",
+		   "Loads offered one request at a time, evenly: filled "
 		   "where the path kept up (95 % done), hollow where it did not. The line ends at its "
 		   "threshold.", out);
 	plot_begin(&p, "Load at which each path saturates");
@@ -349,7 +352,8 @@ static void td(const struct figure *f, const char *text, FILE *out)
 static void table_row(const struct compare_report *r, const struct compare_row *row, unsigned l,
 		      FILE *out)
 {
-	static const size_t times[] = { FIELD(p50_ns), FIELD(p99_ns), FIELD(p999_ns), FIELD(cpu_ns) };
+	static const size_t times[] = { FIELD(p50_ns), FIELD(p99_ns), FIELD(p999_ns),
+					FIELD(cpu_ns) };
 	static const size_t counts[] = { FIELD(kicks), FIELD(irqs), FIELD(exits) };
 	const struct compare_row *bare = report_row(r, "bare");
 	const struct compare_cell *c = &row->cell[l];
@@ -365,7 +369,8 @@ static void table_row(const struct compare_report *r, const struct compare_row *
 	f = bare && bare != row && row->timed ? figure_ratio(c, &bare->cell[l], FIELD(iops)) : none;
 	snprintf(pct, sizeof(pct), "%.*f %%", f.value < 0.1, 100 * f.value);
 	td(&f, pct, out);
-	f = bare && bare != row && row->timed ? figure_added(c, &bare->cell[l], FIELD(p50_ns)) : none;
+	f = bare && bare != row && row->timed ? figure_added(c, &bare->cell[l], FIELD(p50_ns)) :
+	    none;
 	td(&f, format_us(f.value, buf), out);
 	for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
 		f = figure_of(c, times[i]);
@@ -433,7 +438,8 @@ static void fast12(const struct compare_report *r, FILE *out)
 		char *theirs = strchr(l, '|'), *ours = strrchr(l, '|');
 
 		*theirs = *ours = '\0';
-		fprintf(out, "<tr><td>%s</td><td>%s</td><td>%s</td></tr>\n", l, theirs + 1, ours + 1);
+		fprintf(out, "<tr><td>%s</td><td>%s</td><td>%s</td></tr>\n", l, theirs + 1,
+			ours + 1);
 	}
 	fputs("</table></div>\n", out);
 }

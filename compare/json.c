@@ -83,7 +83,8 @@ static json_t *lines(char *text)
 	json_t *list = json_array();
 	char *save = NULL;
 
-	for (char *l = text ? strtok_r(text, "\n", &save) : NULL; l; l = strtok_r(NULL, "\n", &save))
+	for (char *l = text ? strtok_r(text, "\n", &save) : NULL; l;
+	     l = strtok_r(NULL, "\n", &save))
 		json_array_append_new(list, json_string(l));
 	free(text);
 	return list;
@@ -99,10 +100,12 @@ json_t *compare_json(const struct compare_report *r)
 	for (unsigned i = 0; i < r->nrow; i++)
 		if (!*r->row[i].skipped && r->row[i].timed)
 			json_array_append_new(pace, paced(r, &r->row[i]));
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:f, s:f, s:f, s:o, s:o, s:o, s:o}", "date",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:f, s:f, s:f, s:o, s:o, s:o, s:o}",
+			 "date",
 			 r->date, "host", r->host, "programs", r->programs, "medium", r->medium,
 			 "accelerator", r->accel, "rounds", (int)r->rounds, "seconds", r->seconds,
-			 "others_share", r->others_share, "paced_iops", r->paced_iops, "paths", paths,
+			 "others_share", r->others_share, "paced_iops", r->paced_iops, "paths",
+			 paths,
 			 "paced", pace, "warnings", lines(report_warnings(r)), "answer",
 			 lines(report_answer(r)));
 }

@@ -346,7 +346,8 @@ static void write_command(const struct machine *m, const struct compare_path *pa
 {
 	static const char *const verify[] = { "off", "written", "all" };
 
-	snprintf(buf, size, "run id=%u disk=%d kick=%s wait=%s read=%u sequential=%s bs=%u depth=%u "
+	snprintf(buf, size,
+		 "run id=%u disk=%d kick=%s wait=%s read=%u sequential=%s bs=%u depth=%u "
 		 "ms=%llu warm_ms=%llu requests=%llu iops=%.0f range=%llu verify=%s seed=%llu hist=%s",
 		 m->asked, machine_disk(m, path), path->kicks_late ? "late" : "auto",
 		 path->guest_polls ? "poll" : "irq", load->read_pct,
@@ -392,7 +393,8 @@ int machine_run(struct machine *m, const struct compare_path *path, const struct
 	if (rc == -ETIMEDOUT)
 		rc = await(m, "id", id, start_ns + load->warm_ns + load->run_ns + ANSWER_NS, &line);
 	if (rc) {
-		snprintf(why, MACHINE_WHY, "the measuring guest does not answer: %s", strerror(-rc));
+		snprintf(why, MACHINE_WHY, "the measuring guest does not answer: %s",
+			 strerror(-rc));
 		return rc;
 	}
 	after = exits(m);

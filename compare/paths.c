@@ -61,4 +61,5 @@ const struct compare_load compare_loads[] = {
 static_assert(ARRAY_SIZE(compare_loads) - 1 <= COMPARE_LOADS_MAX, "a report has room for all");
 static_assert(ARRAY_SIZE(compare_paths) - 1 <= COMPARE_PATHS_MAX, "a report has room for all");
 
-const unsigned compare_marks[COMPARE_MARKS] = { 10, 50, 100, 250, 500, 750, 900, 950, 990, 995, 999 };
+const unsigned compare_marks[COMPARE_MARKS] = { 10, 50, 100, 250, 500, 750, 900, 950, 990, 995,
+						999 };

@@ -58,7 +58,8 @@ static void describe_backing(struct session *s, bool memory)
 		return;
 	}
 	int fd = open(s->file, O_RDWR | O_DIRECT | O_CLOEXEC);
-	const char *aio = memory || !vm_io_uring_works() ? fd >= 0 ? "native" : "threads" : "io_uring";
+	const char *aio = memory ||
+			  !vm_io_uring_works() ? fd >= 0 ? "native" : "threads" : "io_uring";
 
 	/* posternd holds the image's lock; of all of them only one runs at a time */
 	snprintf(s->backing, sizeof(s->backing), "driver=file,filename=%s,locking=off,"
@@ -84,7 +85,8 @@ static int make_scratch(struct session *s, const char *dir, struct ctl_error *er
 		rc = host_write_file(s->file, s->size_b);
 	}
 	if (rc)
-		return ctl_fail(err, rc, "bad_value", "medium.path", "no file of %llu MiB in %s: %s",
+		return ctl_fail(err, rc, "bad_value", "medium.path",
+				"no file of %llu MiB in %s: %s",
 				(unsigned long long)(s->size_b / MIB), dir, strerror(-rc));
 	return 0;
 }

@@ -89,7 +89,8 @@ static void counts_table(const struct compare_report *r, FILE *out)
 
 	if (!report_has_untimed(r))
 		return;
-	fprintf(out, "\nGuests under emulation: counted, not timed\n%-*s", TITLE, "a request costs");
+	fprintf(out, "\nGuests under emulation: counted, not timed\n%-*s", TITLE,
+		"a request costs");
 	for (unsigned l = 0; l < r->nload; l++)
 		if (r->load[l]->standard)
 			fprintf(out, " %6s %6s, depth %-3u", "kicks", "irqs", r->load[l]->depth);

@@ -65,8 +65,10 @@ static int check_length(const struct check *c, const struct ctl_param *p, const 
 
 static bool name_ok(const char *s)
 {
-	static const char first[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-	static const char more[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+	static const char first[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+	static const char more[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 
 	return *s && strchr(first, *s) && s[strspn(s, more)] == '\0';
 }
@@ -232,8 +234,8 @@ static int check_kind(const struct check *c, const struct ctl_param *p, const ch
 		list_word(allowed, sizeof(allowed), (*k)->name);
 	}
 	err = ctl_fail(c->err, -EINVAL, "unknown_kind", where,
-		       *allowed ? "'%.60s' is not one of: %s" : "'%.60s' is unknown: there is none%s",
-		       name ? name : "this", allowed);
+		       *allowed ? "'%.60s' is not one of: %s" :
+		       "'%.60s' is unknown: there is none%s", name ? name : "this", allowed);
 	json_decref(parsed);
 	return err;
 }

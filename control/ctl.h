@@ -35,7 +35,8 @@ struct ctl_param {
 	const char *name;
 	enum ctl_type type;
 	const char *help;	    /* one line, no full stop */
-	const char *const *choices; /* CTL_ENUM; CTL_PATH: words that it may be instead. NULL-terminated */
+	/* CTL_ENUM; CTL_PATH: words that it may be instead. NULL-terminated */
+	const char *const *choices;
 	const char *kind_set;	    /* CTL_KIND: name of the set in the tables of bin/ */
 	const char *value;	    /* written in when the caller gives none; NULL: left out */
 	uint64_t min, max;	    /* inclusive; max 0: no bound but the type's own */
@@ -68,8 +69,8 @@ struct ctl_cmd {
 	const char *help;
 	const struct ctl_param *params; /* NULL: none */
 	/* Columns of the table for people: keys of the result's objects, divided by blanks. A name
-	 * ending in _b is shown as a size, in _ns as a time. NULL: one key a line, all of them; of an
-	 * answer that is one object, these keys. */
+	 * ending in _b is shown as a size, in _ns as a time. NULL: one key a line, all of them; of
+	 * an answer that is one object, these keys. */
 	const char *columns;
 	int (*run)(struct ctl *ctl, const json_t *params, json_t **ret_result,
 		   struct ctl_error *err);
@@ -125,8 +126,9 @@ json_t *ctl_schema(const struct ctl_tables *tables, const char *version);
 struct ctl_spawn {
 	const char *name, *run; /* the program's name, and it with its arguments */
 	bool adopt;		/* one that runs since before a restart, or none */
-	bool is_machine;	/* run: a machine's name and words of `postern vm run`, a line each; the
-				 * memory that it shares is the one file */
+	/* run: a machine's name and words of `postern vm run`, a line each; the memory that it
+	 * shares is the one file */
+	bool is_machine;
 	uint32_t memory_mib;
 	const char *cpus; /* NULL: anywhere */
 	const int *files; /* the caller's */
@@ -147,7 +149,8 @@ struct ctl_opener {
 	int (*listen)(void *arg, const char *path, mode_t mode, const char *group);
 	int (*unlisten)(void *arg, const char *path);
 	int (*unmake)(void *arg);
-	/* Return: 0; -ENOENT: no such program, or none to adopt; -errno. NULL: nobody starts any. */
+	/* Return: 0; -ENOENT: no such program, or none to adopt; -errno. NULL: nobody starts
+	 * any. */
 	int (*spawn)(void *arg, struct ctl_spawn *s);
 	int (*kill)(void *arg, pid_t pid);
 	struct keep *keep; /* what outlives the process; NULL: nothing does */
@@ -167,8 +170,8 @@ int ctl_open_path(const char *path, int flags, const char *param, struct ctl_err
 /* Asks ahead for what ctl_open_path() will be asked for when a disk comes back; does not wait. */
 void ctl_open_ahead(const char *path, int flags);
 
-/* Removes the file that ctl_open_path() has made last with O_CREAT | O_EXCL, if any: the command that
- * it was for has failed. Does nothing once a state has been saved since. */
+/* Removes the file that ctl_open_path() has made last with O_CREAT | O_EXCL, if any: the command
+ * that it was for has failed. Does nothing once a state has been saved since. */
 void ctl_unmake(void);
 
 /* Starts a program, or adopts one; as ctl_opener.spawn. Return: 0; -ENOSYS; -errno. */

@@ -23,7 +23,8 @@ struct media_want {
 	 * state: a file that is not there is then an error, not an empty disk. */
 	bool create;
 	/* A disk that comes back from the kept state: what the medium held must still be there. A
-	 * medium that has lost it fails (data_lost), under a guest that believes in what it wrote. */
+	 * medium that has lost it fails (data_lost), under a guest that believes in what it
+	 * wrote. */
 	bool restored;
 	const struct keep_scope *keep; /* the medium's, for what must outlive the process */
 };
@@ -36,8 +37,8 @@ struct media_kind {
 	 * Return: 0; -errno with @err filled. */
 	int (*open)(const json_t *params, const struct media_want *want, struct media **ret,
 		    struct ctl_error *err);
-	/* open() is to come soon, and many others': asks for what it will need, without waiting. Says
-	 * nothing of errors. NULL: nothing is gained. */
+	/* open() is to come soon, and many others': asks for what it will need, without waiting.
+	 * Says nothing of errors. NULL: nothing is gained. */
 	void (*ahead)(const json_t *params, const struct media_want *want);
 	/* Makes an open medium @size_b long; 0 when it already is. NULL: it cannot change. */
 	int (*resize)(struct media *m, uint64_t size_b, struct ctl_error *err);

@@ -92,7 +92,8 @@ int ctl_open_path(const char *path, int flags, const char *param, struct ctl_err
 		return ctl_fail(err, fd, "busy", param, "'%.300s' is in use", path);
 	case ETIMEDOUT:
 		return ctl_fail(err, fd, "open_failed", param,
-				"'%.250s' does not answer: what it lies on hangs, or is very slow", path);
+				"'%.250s' does not answer: what it lies on hangs, or is very slow",
+				path);
 	default:
 		return ctl_fail(err, fd, "open_failed", param, "'%.250s': %s", path, strerror(-fd));
 	}

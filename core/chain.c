@@ -165,7 +165,8 @@ static bool go_on(struct req *r)
 		chain_retreat(r);
 		return false;
 	}
-	/* Held by a step: on to the one behind it. Held before it, for a buffer: now to that one. */
+	/* Held by a step: on to the one behind it. Held before it, for a buffer: now to that
+	 * one. */
 	if (r->flags & REQ_F_AGAIN)
 		r->flags &= (uint8_t)~REQ_F_AGAIN;
 	else

@@ -51,18 +51,21 @@ struct front_ops {
 	/* Disconnects, lets what is in flight end, and frees. Control thread; waits for the medium,
 	 * unless stopped() has been called. */
 	void (*close)(struct front *f);
-	/* Begins close(): @stopped runs exactly once, on any thread, perhaps before this returns, as
-	 * soon as close() would not wait for the medium any more. Control thread; does not wait. */
+	/* Begins close(): @stopped runs exactly once, on any thread, perhaps before this returns,
+	 * as soon as close() would not wait for the medium any more. Control thread; does not
+	 * wait. */
 	void (*stop)(struct front *f, void (*stopped)(void *arg), void *arg);
-	/* Lets @poller[i % @n] serve queue i from now on. One that runs takes nothing more, lets what is
-	 * in flight end where it is, and goes on there. Control thread; waits at most FRONT_MOVE_NS.
+	/* Lets @poller[i % @n] serve queue i from now on. One that runs takes nothing more, lets
+	 * what is in flight end where it is, and goes on there. Control thread; waits at most
+	 * FRONT_MOVE_NS.
 	 * Return: 0: all are there, and the front has nothing to do with another poller any more;
-	 * -EBUSY: a medium does not end what is in flight, or the front is held up; -errno. In both,
-	 * all stays as it was, or returns to that later, and *ret_why (@room bytes) says why. */
+	 * -EBUSY: a medium does not end what is in flight, or the front is held up; -errno. In
+	 * both, all stays as it was, or returns to that later, and *ret_why (@room bytes) says
+	 * why. */
 	int (*move)(struct front *f, struct poller *const *poller, unsigned n, char *ret_why,
 		    size_t room);
-	/* Waits until the other end has confirmed the last change of size, at most to @until_ns. Control
-	 * thread. Return: whether it has, or nobody is connected. */
+	/* Waits until the other end has confirmed the last change of size, at most to @until_ns.
+	 * Control thread. Return: whether it has, or nobody is connected. */
 	bool (*confirmed)(struct front *f, uint64_t until_ns);
 	/* Tells the front, which acts on a thread of its own. Control thread; does not wait. */
 	void (*changed)(struct front *f, unsigned changes);

@@ -83,8 +83,8 @@ struct guard *guard_new(struct lane *l, struct fence *fence);
 /* Nothing is in flight. Context: control thread. NULL is fine. */
 void guard_free(struct guard *g);
 
-/* Lets @n requests on to the medium, each as it is or as its slot's in its place in @reqs; those that
- * have to wait are kept. Return: how many are left. */
+/* Lets @n requests on to the medium, each as it is or as its slot's in its place in @reqs; those
+ * that have to wait are kept. Return: how many are left. */
 unsigned guard_pass(struct guard *g, struct req **reqs, unsigned n);
 
 /* Ends with REQ_TIMEOUT what the medium has had since before @since_ticks. */

@@ -19,17 +19,18 @@
 
 #define KEEP_KEY_MAX 128 /* with its NUL */
 
-/* Versions of the layouts of what parts keep: the oldest that is read, and that which is written. */
+/* Versions of the layouts of what parts keep: the oldest that is read, and that which is
+ * written. */
 #define KEEP_VERSION_MIN 1
 #define KEEP_VERSION 1
 
 struct keep;
 
 struct keep_ops {
-	/* Keeps a duplicate of @fd as @key, instead of what was there. When this returns, a successor
-	 * will find it. Any thread; waits for the keeper, never for a guest or a medium.
-	 * Return: 0; -EMFILE: too many are kept; -EOPNOTSUPP: not of a kind that is kept (Unix sockets,
-	 * pipes, eventfds, memory are); -EPIPE: the keeper has gone; -errno. */
+	/* Keeps a duplicate of @fd as @key, instead of what was there. When this returns, a
+	 * successor will find it. Any thread; waits for the keeper, never for a guest or a medium.
+	 * Return: 0; -EMFILE: too many are kept; -EOPNOTSUPP: not of a kind that is kept (Unix
+	 * sockets, pipes, eventfds, memory are); -EPIPE: the keeper has gone; -errno. */
 	int (*put)(struct keep *k, const char *key, int fd);
 	/* Forgets @key and all that lies below it ("key/..."). What is not there is forgotten. */
 	int (*drop)(struct keep *k, const char *key);

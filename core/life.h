@@ -21,7 +21,8 @@ union life_cell {
 		pthread_mutex_t lock; /* robust, between processes */
 		uint32_t taken;	      /* by a thread, or one that is about to */
 	};
-	uint32_t word; /* of the lock, as the kernel knows it: the holder's tid, or 0 in those bits */
+	/* of the lock, as the kernel knows it: the holder's tid, or 0 in those bits */
+	uint32_t word;
 	char line[CACHE_LINE];
 };
 static_assert(sizeof(union life_cell) == CACHE_LINE, "a cell is a cache line");
@@ -32,7 +33,8 @@ static_assert(sizeof(((pthread_mutex_t *)0)->__data.__lock) == sizeof(uint32_t) 
 
 /* Maps the page @fd, zeroed and of LIFE_PAGE_B, and starts a thread that does nothing but hold cell
  * 0, so that this process's death shows even while every other thread is stuck in the kernel.
- * Without it nobody holds anything. Context: once, before the threads that hold. Return: 0; -errno. */
+ * Without it nobody holds anything. Context: once, before the threads that hold. Return: 0;
+ * -errno. */
 int life_begin(int fd);
 
 /* The calling thread has a cell until it ends or calls life_release(). A thread that ends by itself

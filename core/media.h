@@ -22,14 +22,15 @@ struct media_caps {
 	uint32_t blk_b;		 /* of offsets and lengths; at least 512 */
 	uint32_t opt_io_b;	 /* preferred transfer, 0: no preference */
 	uint32_t discard_gran_b; /* 0: no discard */
-	/* Requests to take in one turn; 0: POLLER_BATCH. Less, for a medium that is done when submit()
-	 * returns and takes its time: the guest refills the ring while the next ones are served. */
+	/* Requests to take in one turn; 0: POLLER_BATCH. Less, for a medium that is done when
+	 * submit() returns and takes its time: the guest refills the ring while the next ones are
+	 * served. */
 	uint8_t batch;
 	bool zeroes;		 /* has write-zeroes of its own */
 	bool volatile_cache;	 /* a completed write needs a flush to be durable */
 	bool readonly;
-	/* Waits for nobody, so that no request of it can be stuck and nothing need be copied to be rid
-	 * of one. */
+	/* Waits for nobody, so that no request of it can be stuck and nothing need be copied to be
+	 * rid of one. */
 	bool prompt;
 };
 
@@ -45,7 +46,8 @@ struct media_ops {
 
 	/* The rest: the poller's thread. */
 
-	/* Takes all @n (at most POLLER_BATCH), queueing what it cannot start. May call req_done(). */
+	/* Takes all @n (at most POLLER_BATCH), queueing what it cannot start. May call
+	 * req_done(). */
 	void (*submit)(struct media_lane *l, struct req **reqs, unsigned n);
 	/* Reaps what has ended. Called each turn while the lane has requests in flight. NULL for
 	 * a medium whose requests are all done when submit() returns. Return: how many ended. */

@@ -156,7 +156,8 @@ static void turn_publish(struct poller *p)
 
 static unsigned turn_mail(struct poller *p)
 {
-	/* acquire: pairs with the release in poller_post(), so that what the sender wrote is here */
+	/* acquire: pairs with the release in poller_post(), so that what the sender wrote is
+	 * here */
 	struct mail *m = __atomic_exchange_n(&p->mailbox, NULL, __ATOMIC_ACQUIRE);
 	struct mail *in_order = NULL;
 	unsigned work = 0;

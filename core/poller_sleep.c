@@ -95,7 +95,8 @@ static bool must_poll(struct poller *p, struct pollfd *media, unsigned *ret_n, u
 	for (unsigned i = 0; i < cold->n; i++) {
 		if (cold->q[i]->armed)
 			continue;
-		/* a front end that gave no descriptor asks to be polled, but not for the only CPU */
+		/* a front end that gave no descriptor asks to be polled, but not for the only
+		 * CPU */
 		if (p->may_spin)
 			return true;
 		*max_ns = min_u64(*max_ns, LOOK_AGAIN_NS);

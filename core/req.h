@@ -28,8 +28,8 @@ struct req;
 struct req_owner {
 	/* Called once for each request, on its poller, for one or several of this owner. */
 	void (*complete)(struct req *const *reqs, unsigned n);
-	/* Takes one back that never completes: its guest hears nothing of it, and it will be done again
-	 * when the queue starts anew. NULL, or false: it cannot be, and is to complete. */
+	/* Takes one back that never completes: its guest hears nothing of it, and it will be done
+	 * again when the queue starts anew. NULL, or false: it cannot be, and is to complete. */
 	bool (*forget)(struct req *r);
 	bool ending;	/* it is being stopped: lane_forget() */
 	unsigned index; /* for people: which of its front's queues */
@@ -55,7 +55,8 @@ enum req_flag {
 	REQ_F_BOUNCED = 1 << 3, /* its segments are a pool buffer's for now */
 	REQ_F_UP = 1 << 4,	/* on its way back */
 	REQ_F_LONG = 1 << 5,	/* its list is one of the slab's long ones */
-	REQ_F_AGAIN = 1 << 6,	/* held before a step: goes on with that one, not the one behind it */
+	/* held before a step: goes on with that one, not the one behind it */
+	REQ_F_AGAIN = 1 << 6,
 };
 
 #define REQ_INLINE_SEGS 4

@@ -71,8 +71,8 @@ int gregion_detach(struct gregion *g);
  * addresses; -ENOSPC: too many; -ENOMEM. */
 int gmem_new(const struct gmem *old, struct gregion *add, const struct gregion *del,
 	     struct gmem **ret_table);
-/* Puts a table with @g besides in the place of *@m, for one that is being built. The reference to @g is
- * taken in any case. Return: 0; as gmem_new(), and *@m is as it was. */
+/* Puts a table with @g besides in the place of *@m, for one that is being built. The reference to
+ * @g is taken in any case. Return: 0; as gmem_new(), and *@m is as it was. */
 int gmem_grow(struct gmem **m, struct gregion *g);
 void gmem_free(struct gmem *m); /* drops its references; NULL is fine */
 

@@ -21,13 +21,14 @@ int vq_start(struct vq *q, struct poller *p);
 void vq_quiesce(struct vq *q);
 /* Takes a quiet @q off its poller. */
 void vq_detach(struct vq *q);
-/* Takes nothing more and waits, at most @timeout_ns, until what is in flight has ended; what a limit
- * holds is let go at once. Return: whether it has; if not, @q goes on as if nothing had been. */
+/* Takes nothing more and waits, at most @timeout_ns, until what is in flight has ended; what a
+ * limit holds is let go at once. Return: whether it has; if not, @q goes on as if nothing had
+ * been. */
 bool vq_pause(struct vq *q, uint64_t timeout_ns);
 /* Lets a paused @q go on where it is. */
 void vq_go_on(struct vq *q);
-/* Brings a paused @q to @p, where its requests pass through @lane, and lets it go on. What it has in
- * ring, in-flight region and notifications is as it was.
+/* Brings a paused @q to @p, where its requests pass through @lane, and lets it go on. What it has
+ * in ring, in-flight region and notifications is as it was.
  * Return: 0; -errno: it goes on where it was; -ENOTRECOVERABLE: nobody serves it any more. */
 int vq_move(struct vq *q, struct poller *p, struct lane *lane);
 /* Where a stopped @q would go on, in the form of GET_VRING_BASE. */

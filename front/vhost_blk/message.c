@@ -329,7 +329,8 @@ static int set_backend_req_fd(struct session *s, struct message *m)
 		return -EPROTO;
 	kept_fd_close(&s->backend);
 	s->backend = kept_fd_steal(&m->fd[0]);
-	s->memo->page->resize_asked = 0; /* what was asked on another channel is not answered on this one */
+	/* what was asked on another channel is not answered on this one */
+	s->memo->page->resize_asked = 0;
 	return 0;
 }
 
@@ -404,7 +405,8 @@ static int set_inflight_fd(struct session *s, struct message *m)
 		return err;
 	session_stop_all(s);
 	session_set_track(s, &t);
-	/* what is known of the guest's choice, by a predecessor or by us, is known to both from now */
+	/* what is known of the guest's choice, by a predecessor or by us, is known to both from
+	 * now */
 	s->f->writeback &= !track_is_write_through(t.at);
 	track_note_write_through(t.at, !s->f->writeback);
 	return 0;
@@ -594,7 +596,8 @@ void message_config_changed(struct session *s)
 		return;
 	if (s->protocol & BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK))
 		h.flags |= VHOST_USER_NEED_REPLY;
-	/* never waits: a front end that does not read its channel learns it on its next GET_CONFIG */
+	/* never waits: a front end that does not read its channel learns it on its next
+	 * GET_CONFIG */
 	ssize_t n = send(s->backend.fd, &h, sizeof(h), MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (n == sizeof(h) && h.flags & VHOST_USER_NEED_REPLY)
 		s->memo->page->resize_asked++;

@@ -22,8 +22,8 @@ static struct poller *wanted(struct vhost_blk *f, unsigned index)
 	return p;
 }
 
-/* Pauses @q until @end_ns. Return: 0: it is quiet, and its lane can go; -EBUSY: it goes on, the reason
- * is in @why. */
+/* Pauses @q until @end_ns. Return: 0: it is quiet, and its lane can go; -EBUSY: it goes on, the
+ * reason is in @why. */
 static int quiesce(struct session *s, struct session_queue *q, uint64_t end_ns, char *why,
 		   size_t room)
 {
@@ -89,7 +89,8 @@ int session_move(struct session *s, char *ret_why, size_t room)
 		if (err)
 			ret = err;
 		else
-			log_debug(disk_name(s->f->conf.disk), "queue %u goes on on %s", i, to->name);
+			log_debug(disk_name(s->f->conf.disk), "queue %u goes on on %s", i,
+				  to->name);
 	}
 	return ret;
 }

@@ -95,7 +95,8 @@ static inline bool read_table(const uint8_t *table, struct blk_usual *u)
 	return true;
 }
 
-/* Takes the one-descriptor chain in @w if it is a usual request. Return: false: it may be anything. */
+/* Takes the one-descriptor chain in @w if it is a usual request. Return: false: it may be
+ * anything. */
 static inline bool take_usual(struct vq *q, struct req *r, const uint64_t w[2])
 {
 	const uint8_t *table;
@@ -200,7 +201,8 @@ static unsigned look_ahead(struct vq *q, uint64_t (*ret_w)[2])
 	const struct gregion *g = q->view.last;
 	unsigned n = 0;
 
-	while (n < q->lane->batch && (flags_now(q, at.idx) & STATE_FLAGS) == available_on(at.wrap)) {
+	while (n < q->lane->batch &&
+	       (flags_now(q, at.idx) & STATE_FLAGS) == available_on(at.wrap)) {
 		read_once_16(&q->pdesc[at.idx], ret_w[n]);
 		__builtin_prefetch(gregion_host(g, (gpa_t){ ret_w[n][0] }));
 		step(q, &at);

@@ -126,7 +126,8 @@ static int prepare(struct session *s, struct session_queue *q)
 		return err;
 	v->track_returns = has_track(s, q);
 	if (v->track_returns) {
-		/* a region laid out before the ring format was settled is too short for the other */
+		/* a region laid out before the ring format was settled is too short for the
+		 * other */
 		if (v->size > s->track.size || v->packed != s->track.packed)
 			return -EINVAL;
 		track = (uint8_t *)s->track.at + v->index * s->track.each_b;
@@ -276,8 +277,9 @@ void session_bar_queue(struct session *s, struct session_queue *q)
 		(void)!write(q->err.fd, &one, sizeof(one));
 }
 
-/* Whether @q, which could start, would begin with what has ended the process: it stands where it was
- * stopped, as after a pause of the machine. After a reset it stands elsewhere, or has a new region. */
+/* Whether @q, which could start, would begin with what has ended the process: it stands where it
+ * was stopped, as after a pause of the machine. After a reset it stands elsewhere, or has a new
+ * region. */
 static bool is_as_barred(struct session *s, struct session_queue *q)
 {
 	struct vq *v = &q->vq;
@@ -298,7 +300,8 @@ static bool is_as_barred(struct session *s, struct session_queue *q)
 
 int session_update_queue(struct session *s, struct session_queue *q)
 {
-	/* Without protocol features a ring is enabled from the start (vhost-user, "Ring states"). */
+	/* Without protocol features a ring is enabled from the start (vhost-user, "Ring
+	 * states"). */
 	bool enabled = q->enabled || !has_feature(s, VHOST_USER_F_PROTOCOL_FEATURES);
 	bool ready = enabled && q->has_at && q->has_kick && q->size && s->mem;
 
@@ -385,8 +388,8 @@ int session_set_memory(struct session *s, struct gmem *mem)
 		struct session_queue *q = s->queue[i];
 		int err = q && q->vq.running ? vq_set_memory(&q->vq, mem, &q->at) : 0;
 
-		/* its ring is gone: it takes nothing more, and is stopped when the front end says so;
-		 * stopping it here could wait for a stalled medium */
+		/* its ring is gone: it takes nothing more, and is stopped when the front end says
+		 * so; stopping it here could wait for a stalled medium */
 		if (err)
 			ret = err;
 	}
@@ -495,7 +498,8 @@ void session_update_write_through(struct session *s)
 void session_set_resize(struct session *s, bool pending)
 {
 	pthread_mutex_lock(&s->f->lock);
-	/* relaxed: it is set under the lock; a change that it has not been told yet is not confirmed */
+	/* relaxed: it is set under the lock; a change that it has not been told yet is not
+	 * confirmed */
 	s->resize_pending = pending || __atomic_load_n(&s->f->todo, __ATOMIC_RELAXED) & FRONT_SIZE;
 	pthread_cond_broadcast(&s->f->news);
 	pthread_mutex_unlock(&s->f->lock);

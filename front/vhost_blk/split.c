@@ -14,8 +14,8 @@ static le16 *avail_event(struct vq *q)
 	return (le16 *)&q->used->ring[q->size];
 }
 
-/* Behind all that a driver may have published at once: it looks at this word only after it published,
- * by when we may have taken that, and parked. */
+/* Behind all that a driver may have published at once: it looks at this word only after it
+ * published, by when we may have taken that, and parked. */
 static void park(struct vq *q)
 {
 	q->parked = (uint16_t)(q->avail_idx - q->size - 1);
@@ -320,8 +320,8 @@ void split_publish(struct vq *q)
 	__atomic_store_n(&q->used->idx, htole16(q->used_idx), __ATOMIC_RELEASE);
 	q->published = q->used_idx;
 	track_split_publish(q);
-	/* seq_cst: our idx before our look at what the driver wants; pairs with the driver's barrier
-	 * between asking for interrupts and looking at idx again (2.7.8.1) */
+	/* seq_cst: our idx before our look at what the driver wants; pairs with the driver's
+	 * barrier between asking for interrupts and looking at idx again (2.7.8.1) */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (unlikely(q->log))
 		vq_log_used(q);

@@ -63,7 +63,8 @@ static int open_split(struct vq *q, uint16_t base, struct left_over *left)
 	if (t->version != VHOST_USER_INFLIGHT_VERSION || t->desc_num != q->track_size)
 		return -EINVAL;
 	/* a batch that the guest has, but that was not struck out to its end */
-	uint16_t batch = (uint16_t)(used - track_once(&t->used_idx)), head = track_once(&t->last_batch_head);
+	uint16_t batch = (uint16_t)(used - track_once(&t->used_idx));
+	uint16_t head = track_once(&t->last_batch_head);
 	if (batch > q->size)
 		return -EINVAL;
 	for (; batch; batch--) {

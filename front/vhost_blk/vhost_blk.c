@@ -95,11 +95,12 @@ static void accept_one(struct vhost_blk *f)
 {
 	int sock = accept4(f->conf.listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
-	if (sock < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
+	if (sock < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+			 errno == ENOBUFS)) {
 		/* it stays in the backlog, and the listener readable: no reason to spin */
 		if (!f->accept_ns)
-			log_error(disk_name(f->conf.disk), "cannot take a connection, tries again: %s",
-				  strerror(errno));
+			log_error(disk_name(f->conf.disk),
+				  "cannot take a connection, tries again: %s", strerror(errno));
 		f->accept_ns = clock_ns() + ACCEPT_PAUSE_MS * NS_PER_MS;
 		return;
 	}
@@ -312,7 +313,8 @@ static int vhost_blk_move(struct front *front, struct poller *const *poller, uns
 		err = f->has_ended ? 0 : f->move_err;
 		snprintf(ret_why, room, "%s", f->move_why);
 	} else {
-		snprintf(ret_why, room, "%s", "its front is held up by its guest's VMM or its medium");
+		snprintf(ret_why, room, "%s",
+			 "its front is held up by its guest's VMM or its medium");
 	}
 	if (err) {
 		/* those that have moved return when the thread comes to it */

@@ -48,7 +48,8 @@ void vq_break(struct vq *q, const char *reason)
 	log_error(q->name, "queue %u is stopped, its ring is broken: %s", q->index, reason);
 	if (q->err_fd >= 0)
 		(void)!write(q->err_fd, &one, sizeof(one));
-	/* who waits for a replay to end waits no longer; with nothing in flight nobody else says so */
+	/* who waits for a replay to end waits no longer; with nothing in flight nobody else says
+	 * so */
 	poller_dirty(q->pe.poller, &q->pe);
 }
 
@@ -196,8 +197,8 @@ bool vq_forget(struct req *r)
 	struct vq *q = blk_queue(r);
 	struct blk_tag tag = blk_priv(r)->tag;
 
-	/* A region of our own goes with the queue; a migration takes the disk elsewhere, and the region
-	 * stays here. */
+	/* A region of our own goes with the queue; a migration takes the disk elsewhere, and the
+	 * region stays here. */
 	if (!q->track_returns || q->log)
 		return false;
 	blk_end_old(q, &r, 1);

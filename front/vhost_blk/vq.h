@@ -85,7 +85,8 @@ struct vq {
 	uint16_t track_next; /* packed: free entry for the next descriptor fetched */
 	uint16_t track_last; /* packed: entry of the last one fetched */
 	uint16_t track_size; /* entries in the region */
-	bool track_returns;  /* it is the front end's, who hands it back when the queue starts anew */
+	/* it is the front end's, who hands it back when the queue starts anew */
+	bool track_returns;
 	uint16_t *pushed;  /* split: heads, packed: entries; of those not yet published */
 	uint16_t *replay;  /* heads or entries that a predecessor left, in order */
 	unsigned nreplay, next_replay;
@@ -160,11 +161,12 @@ static inline bool vq_need_event(uint16_t event, uint16_t now, uint16_t before)
 void vq_replay_taken(struct vq *q);
 void vq_replay_ended(struct vq *q);
 
-/* Marks the used ring in the dirty log: behind the fence that follows its publishing, since a page may
- * be copied as soon as its bit is taken away. */
+/* Marks the used ring in the dirty log: behind the fence that follows its publishing, since a page
+ * may be copied as soon as its bit is taken away. */
 void vq_log_used(struct vq *q);
 
-/* req_owner.forget(): what stands in the in-flight region is done again when the queue starts anew. */
+/* req_owner.forget(): what stands in the in-flight region is done again when the queue starts
+ * anew. */
 bool vq_forget(struct req *r);
 
 /* Sends an interrupt, if the front end gave us a way to. */

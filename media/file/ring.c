@@ -44,8 +44,8 @@ static int set_up(struct io_uring *u, unsigned sq, unsigned cq)
 
 int ring_probe(void)
 {
-	/* once a process, whose sandbox it is that allows or refuses: making and taking down a ring is
-	 * a third of what it costs to open an image */
+	/* once a process, whose sandbox it is that allows or refuses: making and taking down a ring
+	 * is a third of what it costs to open an image */
 	static pid_t asked;
 	static int answer;
 	struct io_uring u;

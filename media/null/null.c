@@ -46,7 +46,8 @@ int null_open(bool readonly, struct media **ret_media)
 	if (!m)
 		return -ENOMEM;
 	m->ops = &null_ops;
-	m->caps = (struct media_caps){ .align_b = 1, .blk_b = 512, .discard_gran_b = 512, .zeroes = true,
+	m->caps = (struct media_caps){ .align_b = 1, .blk_b = 512, .discard_gran_b = 512,
+				       .zeroes = true,
 				       .readonly = readonly, .prompt = true };
 	*ret_media = m;
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The ram medium: a disk in memory, gone with the process unless its descriptor is kept. Requests are copies
- * between the guest's memory and a memfd, all done when submit() returns; discards
+ * The ram medium: a disk in memory, gone with the process unless its descriptor is kept. Requests
+ * are copies between the guest's memory and a memfd, all done when submit() returns; discards
  * and write-zeroes are done piece by piece from poll(), so that a long one delays
  * other disks on the poller no more than a short one.
  *

@@ -103,8 +103,8 @@ int fake_set_track(struct fake *g);
 /* Return: 0; what the message that starts it gave, see fake_tell(). */
 int fake_start(struct fake *g, unsigned i, uint32_t base);
 uint32_t fake_stop(struct fake *g, unsigned i); /* Return: its base */
-/* The driver begins with a stopped queue @i, the only one, anew, as after a reset of the device; with a new
- * in-flight region, if it has any. */
+/* The driver begins with a stopped queue @i, the only one, anew, as after a reset of the device;
+ * with a new in-flight region, if it has any. */
 void fake_reset(struct fake *g, unsigned i);
 /* All of the above, with every queue running. */
 struct fake *fake_open(const struct fake_conf *c);
@@ -203,8 +203,8 @@ struct fake_req fake_req(struct fake *g, uint32_t type, uint64_t sector, uint32_
 void fake_put_req(struct fake_queue *q, struct fake_req *r);
 /* From beginning to end. Return: its status. */
 unsigned fake_do(struct fake_queue *q, struct fake_req *r);
-/* A write at sector 8 that the scripted medium, which holds all, fails with @status, and that werror=stop
- * keeps. */
+/* A write at sector 8 that the scripted medium, which holds all, fails with @status, and that
+ * werror=stop keeps. */
 struct fake_req fake_stop_disk(struct fake *g, uint32_t len_b, enum req_status status);
 /* Puts a chain, publishes and settles. Return: whether its descriptors came back. */
 bool fake_run(struct fake_queue *q, const struct fake_desc *d, unsigned n);

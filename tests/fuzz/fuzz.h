@@ -40,7 +40,8 @@ static inline void fuzz_assert_quiet(const struct fake *g)
 	for (unsigned i = 0; i < g->conf.pollers; i++) {
 		const struct poller *p = g->poller[i];
 
-		if (fake_requests_out(p) || p->slab.long_nfree != p->slab.mapped || p->slab.reserved)
+		if (fake_requests_out(p) || p->slab.long_nfree != p->slab.mapped ||
+		    p->slab.reserved)
 			abort();
 	}
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Control's grammar: the input is lines of JSON-RPC against commands with every type of parameter. */
+/* Control's grammar: the input is lines of JSON-RPC against commands with every type of
+ * parameter. */
 #include <stdlib.h>
 #include <string.h>
 

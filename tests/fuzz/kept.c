@@ -41,7 +41,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
-/* Keeps all that the true predecessor had kept, and @p as its page. Return: the front end's socket. */
+/* Keeps all that the true predecessor had kept, and @p as its page. Return: the front end's
+ * socket. */
 static int keep_all(const struct kept_page *p)
 {
 	const int seals = F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;

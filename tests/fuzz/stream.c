@@ -53,7 +53,8 @@ static bool send_one(struct fake *g, struct food *f)
 	for (unsigned i = 0; i < nfd; i++)
 		fd[i] = kind[(fds >> 4 ^ i) & 3];
 	food_eat(f, &m.payload, min_u64(m.hdr.size, sizeof(m.payload)));
-	return !fd_send(g->sock, &m, sizeof(m.hdr) + min_u64(m.hdr.size, sizeof(m.payload)), fd, nfd);
+	return !fd_send(g->sock, &m, sizeof(m.hdr) + min_u64(m.hdr.size, sizeof(m.payload)), fd,
+			nfd);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

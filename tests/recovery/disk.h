@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A disk that is watched: a polled load of verified reads, writes and flushes that never ends, stamps
- * every completion, and connects anew as a VMM does when its back end has closed the connection.
- * One thread.
+ * A disk that is watched: a polled load of verified reads, writes and flushes that never ends,
+ * stamps every completion, and connects anew as a VMM does when its back end has closed the
+ * connection. One thread.
  */
 #pragma once
 

@@ -74,10 +74,11 @@ bool ledger_holds(const struct ledger *l, const uint8_t *data, uint32_t block, c
 			continue;
 		memcpy(&name, data, sizeof(name));
 		fill_sector(l, word, (uint32_t)(name >> 32), (uint32_t)name, s);
-		snprintf(ret_text, 160, "block %u, sector %u: generation %u was acknowledged, there is %s %lu "
+		snprintf(ret_text, 160,
+			 "block %u, sector %u: generation %u was acknowledged, there is %s %lu "
 			 "of block %lu", block, s, l->gen[block],
-			 memcmp(word, data, SECTOR_B) ? "no generation, beginning as" : "generation",
-			 name & UINT32_MAX, name >> 32);
+			 memcmp(word, data, SECTOR_B) ? "no generation, beginning as" :
+			 "generation", name & UINT32_MAX, name >> 32);
 		return false;
 	}
 	return true;

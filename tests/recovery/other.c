@@ -48,14 +48,16 @@ static int write_down(const char *self, int baton_fd)
 int main(int argc, char **argv)
 {
 	size_t n = strlen(KEEPER_LINK_ARG);
-	const char *arg = argc && !strncmp(argv[argc - 1], KEEPER_LINK_ARG, n) ? argv[argc - 1] + n : NULL;
+	const char *arg = argc && !strncmp(argv[argc - 1], KEEPER_LINK_ARG, n) ?
+			  argv[argc - 1] + n : NULL;
 	char self[PATH_MAX] = "";
 	struct keeper_event ev;
 	struct link l;
 	int fd;
 
 	if (argc && sscanf(argv[argc - 1], KEEPER_BATON_ARG "%d,check", &fd) == 1)
-		return readlink("/proc/self/exe", self, sizeof(self) - 1) < 0 || lseek(fd, 0, SEEK_SET) ?
+		return readlink("/proc/self/exe", self, sizeof(self) - 1) < 0 ||
+		       lseek(fd, 0, SEEK_SET) ?
 			       1 :
 			       write_down(self, fd);
 	if (!arg || readlink("/proc/self/exe", self, sizeof(self) - 1) < 0 || link_init(&l, arg))

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * witness [cpu=N] [nap=US] [silence=MS]: watches disks under load while others kill what serves them.
- * Takes commands from standard input, a line each, and answers each with a line of JSON:
+ * witness [cpu=N] [nap=US] [silence=MS]: watches disks under load while others kill what serves
+ * them. Takes commands from standard input, a line each, and answers each with a line of JSON:
  *
  *   open NAME SOCKET [queues= depth= packed= direct= mem=BYTES blocks= read=PCT flush=PCT
  *                     reconnect=MS inflight=0|1 apart=0|1 seed=]
  *   close NAME       when all that is in flight has come back
  *   touch            the back end writes to all of the extra memory (mem=) of every disk
  *   kill PID         SIGKILL; answers when PID has ended and all that was in flight then is back
- *   watch PID        the same for a process that somebody else ends, when it has said that it watches
+ *   watch PID        the same for a process that somebody else ends, when it has said that it
+ *                    watches
  *   settle           answers when all that is in flight now is back
  *   status           what was seen until now
  *   quit             closes all
@@ -223,8 +224,8 @@ static void answer_window(const struct witness *w)
 		printf("%s\"%s\": %.3f", comma, d->name, (double)d->gap_ns / 1e6);
 		comma = ", ";
 	}
-	printf("}, \"gap_ms\": %.3f, \"late_ms\": %.3f, \"away_ms\": %.3f, ", (double)worst_ns / 1e6,
-	       (double)late_ns / 1e6, (double)w->away_ns / 1e6);
+	printf("}, \"gap_ms\": %.3f, \"late_ms\": %.3f, \"away_ms\": %.3f, ",
+	       (double)worst_ns / 1e6, (double)late_ns / 1e6, (double)w->away_ns / 1e6);
 	print_sums(w);
 	printf("}\n");
 	fflush(stdout);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which ends of a process are noted as crashes: base/crash.c, and the threads that watch their stacks. */
+/* Which ends of a process are noted as crashes: base/crash.c, and the threads that watch their
+ * stacks. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

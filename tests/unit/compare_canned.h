@@ -22,19 +22,23 @@ static inline void canned_row(struct compare_report *r, const char *id, double i
 		for (unsigned l = 0; l < r->nload; l++) {
 			double more = l ? most / iops : 1;
 			struct compare_sample s = {
-				.requests = 10000, .iops = iops * more * wave, .p50_ns = p50_ns * (l ? 3 : 1),
-				.p99_ns = p50_ns * 6, .p999_ns = p50_ns * 15, .kicks = kicks, .irqs = irqs,
+				.requests = 10000, .iops = iops * more * wave,
+				.p50_ns = p50_ns * (l ? 3 : 1),
+				.p99_ns = p50_ns * 6, .p999_ns = p50_ns * 15, .kicks = kicks,
+				.irqs = irqs,
 				.exits = kicks + irqs, .cpu_ns = cpu_ns / more,
 			};
 
 			for (unsigned m = 0; m < COMPARE_MARKS; m++)
-				s.mark_ns[m] = s.p50_ns * (0.7 + 0.1 * m + (m > 8 ? 5 * (m - 8) : 0));
+				s.mark_ns[m] =
+					s.p50_ns * (0.7 + 0.1 * m + (m > 8 ? 5 * (m - 8) : 0));
 			row->cell[l].round[i] = s;
 		}
 		row->threshold[i] = most * 0.8 * wave;
 		for (unsigned n = 0; n + 1 < COMPARE_PROBES_MAX; n++)
-			row->probe[i][n] = (struct compare_probe){ .offered = most * (0.4 + 0.2 * n),
-								   .iops = most * 0.8, .p99_ns = 1e5 };
+			row->probe[i][n] = (struct compare_probe){
+				.offered = most * (0.4 + 0.2 * n), .iops = most * 0.8,
+				.p99_ns = 1e5 };
 		row->paced.round[i] = row->cell[0].round[i];
 		row->paced.round[i].iops = r->paced_iops;
 	}

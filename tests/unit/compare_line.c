@@ -44,7 +44,8 @@ static void wrong_data_and_refusals_are_no_results(void **state)
 	struct compare_sample s;
 	char why[MACHINE_WHY];
 
-	assert_int_equal(machine_read_result("{\"event\": \"stuck\", \"why\": \"nothing came\"}", &s, why),
+	assert_int_equal(machine_read_result("{\"event\": \"stuck\", \"why\": \"nothing came\"}",
+					     &s, why),
 			 -EREMOTEIO);
 	assert_non_null(strstr(why, "nothing came"));
 	assert_int_equal(machine_read_result("{\"event\": \"result\", \"requests\": 9, \"errors\": 0, "
@@ -59,7 +60,8 @@ static void finds_disks_by_their_slots(void **state)
 	int pci[2];
 
 	assert_int_equal(machine_read_ready("{\"event\": \"ready\", \"disks\": [{\"pci\": \"00:10.0\"}, "
-					    "{\"pci\": \"00:1f.0\"}, {\"pci\": \"00:02.0\"}]}", pci, 2), 2);
+					    "{\"pci\": \"00:1f.0\"}, {\"pci\": \"00:02.0\"}]}", pci,
+					    2), 2);
 	assert_int_equal(pci[0], 0x10);
 	assert_int_equal(pci[1], 0x1f);
 	assert_int_equal(machine_read_ready("{\"event\": \"result\"}", pci, 2), -EPROTO);

@@ -132,7 +132,8 @@ static void one_round_gives_no_ratio_and_says_so(void **state)
 	CLEANUP(base_free) char *answer = report_answer(&r), *warnings = report_warnings(&r);
 	CLEANUP(base_free) char *fast12 = report_fast12(&r), *text = printed(compare_text);
 
-	assert_string_equal(answer, "One round was measured: no ratios, and no answer from them.\n");
+	assert_string_equal(answer,
+			    "One round was measured: no ratios, and no answer from them.\n");
 	contains(warnings, "One round");
 	assert_string_equal(fast12, "");
 	lacks(text, "90 %");

@@ -31,7 +31,8 @@ static const char *const switches[] = { "on", "off", NULL };
 static const struct ctl_param params[] = {
 	{ .name = "name", .type = CTL_NAME, .help = "its name", .required = true },
 	{ .name = "size", .type = CTL_SIZE, .help = "bytes", .min = 512 },
-	{ .name = "queues", .type = CTL_UINT, .help = "queues", .min = 1, .max = 64, .value = "64" },
+	{ .name = "queues", .type = CTL_UINT, .help = "queues", .min = 1, .max = 64,
+	  .value = "64" },
 	{ .name = "wait", .type = CTL_TIME, .help = "a while", .min = 1000, .max = 60000000000 },
 	{ .name = "readonly", .type = CTL_BOOL, .help = "no writes" },
 	{ .name = "poll", .type = CTL_ENUM, .help = "mode", .choices = modes },
@@ -128,7 +129,8 @@ static void refuses_numbers_out_of_range(void **state)
 	refuses("{\"name\":\"a\",\"queues\":-1}", "out_of_range", "queues", "from 1 to 64");
 	refuses("{\"name\":\"a\",\"queues\":65}", "out_of_range", "queues", "from 1 to 64");
 	refuses("{\"name\":\"a\",\"size\":\"8192P\"}", "out_of_range", "size", "2^63");
-	refuses("{\"name\":\"a\",\"size\":\"99999999999999999999\"}", "out_of_range", "size", "2^63");
+	refuses("{\"name\":\"a\",\"size\":\"99999999999999999999\"}", "out_of_range", "size",
+		"2^63");
 }
 
 static void reads_times_and_keeps_them_as_texts(void **state)
@@ -148,7 +150,8 @@ static void reads_times_and_keeps_them_as_texts(void **state)
 	refuses("{\"name\":\"a\",\"wait\":2}", "bad_value", "wait", "such as 500us");
 	refuses("{\"name\":\"a\",\"wait\":0}", "out_of_range", "wait", "from 1us to 60s");
 	refuses("{\"name\":\"a\",\"wait\":\"61s\"}", "out_of_range", "wait", "from 1us to 60s");
-	refuses("{\"name\":\"a\",\"wait\":\"99999999999999999999s\"}", "out_of_range", "wait", "60s");
+	refuses("{\"name\":\"a\",\"wait\":\"99999999999999999999s\"}", "out_of_range", "wait",
+		"60s");
 }
 
 static void refuses_values_of_another_type(void **state)
@@ -216,7 +219,8 @@ static void finds_a_checked_kind(void **state)
 
 static void schema_lists_every_parameter(void **state)
 {
-	static const struct ctl_cmd cmds[] = { { .noun = "disk", .verb = "create", .params = params },
+	static const struct ctl_cmd cmds[] = { { .noun = "disk", .verb = "create",
+						 .params = params },
 					       { 0 } };
 	static const struct ctl_cmd *const all[] = { cmds, NULL };
 	struct ctl_tables t = { .cmds = all, .sets = sets };
@@ -224,7 +228,8 @@ static void schema_lists_every_parameter(void **state)
 	json_t *c = json_array_get(json_object_get(s, "commands"), 0);
 
 	assert_int_equal(json_array_size(json_object_get(c, "params")), 10);
-	assert_int_equal(json_array_size(json_object_get(json_object_get(s, "kinds"), "medium")), 2);
+	assert_int_equal(json_array_size(json_object_get(json_object_get(s, "kinds"), "medium")),
+			 2);
 	assert_ptr_equal(ctl_cmd_find(&t, "disk", "create"), &cmds[0]);
 	assert_null(ctl_cmd_find(&t, "disk", "eat"));
 	json_decref(s);

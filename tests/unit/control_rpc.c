@@ -86,7 +86,8 @@ static void answers_errors_with_id_and_parameter(void **state)
 
 static void answers_every_malformed_line(void **state)
 {
-	static const char *const bad[] = { "{", "nonsense", "3", "null", "\"x\"", "{}", "[]", "[[]]",
+	static const char *const bad[] = { "{", "nonsense", "3", "null", "\"x\"", "{}", "[]",
+					   "[[]]",
 		"{\"jsonrpc\":\"1.0\",\"id\":1,\"method\":\"test.say\"}",
 		"{\"jsonrpc\":\"2.0\",\"id\":{},\"method\":\"test.say\"}",
 		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":7}",

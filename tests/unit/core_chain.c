@@ -370,7 +370,8 @@ static void looks_again_when_the_next_is_due(void **state)
 	struct lane *l = c.b.lane;
 	struct req *first = list_entry(l->inflight.next, struct req, link);
 	struct req *second = list_entry(l->inflight.prev, struct req, link);
-	uint64_t now = c.b.poller->now_ticks = 3 * l->deadline_ticks, eighth = l->deadline_ticks / 8;
+	uint64_t now = c.b.poller->now_ticks = 3 * l->deadline_ticks;
+	uint64_t eighth = l->deadline_ticks / 8, rest = l->deadline_ticks - 2 * eighth;
 
 	/* a look after the first is past, which may end at any time; one before the second is */
 	first->since_ticks = now - 2 * l->deadline_ticks;
@@ -380,9 +381,8 @@ static void looks_again_when_the_next_is_due(void **state)
 	second->since_ticks = now - l->deadline_ticks + 7;
 	assert_int_equal(lane_timer(l, 0), clock_ticks_to_ns(c.b.poller->scale, 7));
 	/* none is: then until the first will be */
-	first->since_ticks = second->since_ticks = now - l->deadline_ticks / 4;
-	assert_int_equal(lane_timer(l, 0), clock_ticks_to_ns(c.b.poller->scale,
-							     l->deadline_ticks - l->deadline_ticks / 4));
+	first->since_ticks = second->since_ticks = now - 2 * eighth;
+	assert_int_equal(lane_timer(l, 0), clock_ticks_to_ns(c.b.poller->scale, rest));
 	assert_false(l->is_overdue);
 	script_release_all(c.s, REQ_OK);
 	bed_run(&c.b, 2);

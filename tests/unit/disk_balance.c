@@ -91,7 +91,8 @@ static void of_equal_queues_one_goes(void **state)
 /* The poller keeps the one that has most of the load; the next goes. */
 static void the_busiest_that_is_not_most_of_the_load_goes(void **state)
 {
-	struct balance_queue q[] = { { 100, false }, { 9000, false }, { 800, false }, { 0, false } };
+	struct balance_queue q[] = { { 100, false }, { 9000, false }, { 800, false },
+				     { 0, false } };
 
 	assert_int_equal(balance_choose(q, 4), 2);
 }

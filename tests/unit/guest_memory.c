@@ -162,7 +162,8 @@ static void maps_a_region_of_hugepages(void **state)
 	struct gregion_desc d = { GIB, huge_b + PAGE, 0x40000000, huge_b - PAGE };
 	struct gregion *g;
 
-	if (fd < 0 || ftruncate(fd, (off_t)(2 * huge_b)) || fallocate(fd, 0, 0, (off_t)(2 * huge_b))) {
+	if (fd < 0 || ftruncate(fd, (off_t)(2 * huge_b)) ||
+	    fallocate(fd, 0, 0, (off_t)(2 * huge_b))) {
 		fd_close(fd);
 		print_message("# no hugepages are reserved\n");
 		skip();

@@ -203,7 +203,8 @@ static void respects_the_locks_of_qemu(void **state)
 			lock_byte(n->fd, F_RDLCK, t[i].byte[k]);
 		for (unsigned k = 0; k < 2; k++) {
 			bool allowed = k ? t[i].reader : t[i].writer;
-			int code = open_kind((struct asked){ .path = n->path, .readonly = k }, &m, &err);
+			int code = open_kind((struct asked){ .path = n->path, .readonly = k }, &m,
+					     &err);
 
 			assert_int_equal(code, allowed ? 0 : -EBUSY);
 			if (allowed)
@@ -506,7 +507,8 @@ static void serves_a_block_device(void **state)
 			struct ctl_error busy;
 			struct media *m2;
 
-			assert_int_equal(open_kind((struct asked){ .path = path }, &m2, &busy), -EBUSY);
+			assert_int_equal(open_kind((struct asked){ .path = path }, &m2, &busy),
+					 -EBUSY);
 			assert_int_equal(file_kind.resize(m, 2 * SIZE_B, &busy), -EINVAL);
 			check_device(m, n);
 		}

@@ -9,7 +9,8 @@
 #include "tests/wire/house.h"
 
 /* @conn_fd: the one connection that it serves; -1: those that come to its socket. */
-static void open_house(struct house *h, unsigned nqueue, int conn_fd, void (*ended)(void *), void *arg)
+static void open_house(struct house *h, unsigned nqueue, int conn_fd, void (*ended)(void *),
+		       void *arg)
 {
 	house_open(h, MIB, (struct vhost_blk_conf){ .nqueue = nqueue, .npoller = 2,
 						    .conn_fd = conn_fd, .ended = ended,
@@ -173,7 +174,8 @@ static void wait_peeked(struct house *h, int len)
 	do {
 		sched_yield();
 		pthread_mutex_lock(&f->lock);
-		assert_int_equal(getsockopt(f->session->sock, SOL_SOCKET, SO_PEEK_OFF, &peeked, &room), 0);
+		assert_int_equal(getsockopt(f->session->sock, SOL_SOCKET, SO_PEEK_OFF, &peeked,
+					    &room), 0);
 		pthread_mutex_unlock(&f->lock);
 	} while (peeked != len);
 }
@@ -203,10 +205,11 @@ static void stops_in_the_middle_of_a_message(void **state)
 /* The work that came in the middle of a message is done when the message is. */
 static void does_what_came_during_a_message(void **state)
 {
-	struct vhost_user_hdr h = { VHOST_USER_SET_FEATURES, VHOST_USER_VERSION | VHOST_USER_NEED_REPLY,
-				    8 };
+	struct vhost_user_hdr h = { VHOST_USER_SET_FEATURES,
+				    VHOST_USER_VERSION | VHOST_USER_NEED_REPLY, 8 };
 	uint64_t features = FAKE_BIT(VHOST_USER_F_PROTOCOL_FEATURES), protocol =
-		FAKE_BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) | FAKE_BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK);
+		FAKE_BIT(VHOST_USER_PROTOCOL_F_BACKEND_REQ) |
+		FAKE_BIT(VHOST_USER_PROTOCOL_F_REPLY_ACK);
 	static struct front_info info;
 	struct vhost_user_hdr got;
 	struct disk_error e;
@@ -218,7 +221,8 @@ static void does_what_came_during_a_message(void **state)
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	assert_int_equal(vu_tell_u64(sock, false, VHOST_USER_SET_PROTOCOL_FEATURES, protocol), 0);
-	assert_int_equal(vu_tell(sock, true, VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, &pair[1], 1), 0);
+	assert_int_equal(vu_tell(sock, true, VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, &pair[1], 1),
+			 0);
 	assert_int_equal(send(sock, &h, sizeof(h), 0), sizeof(h));
 	wait_peeked(&house, sizeof(h));
 	assert_int_equal(disk_resize(house.disk, MIB / 2, &e), 0);

@@ -21,8 +21,10 @@ static void offers_what_a_disk_can_do(void **state)
 	struct fake *g = wire_fresh();
 	uint64_t f = offered(g);
 	static const unsigned yes[] = {
-		VIRTIO_F_VERSION_1, VIRTIO_F_RING_PACKED, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX,
-		VHOST_F_LOG_ALL, VHOST_USER_F_PROTOCOL_FEATURES, VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_FLUSH,
+		VIRTIO_F_VERSION_1, VIRTIO_F_RING_PACKED, VIRTIO_F_INDIRECT_DESC,
+		VIRTIO_F_EVENT_IDX,
+		VHOST_F_LOG_ALL, VHOST_USER_F_PROTOCOL_FEATURES, VIRTIO_BLK_F_MQ,
+		VIRTIO_BLK_F_FLUSH,
 		VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_BLK_SIZE,
 		VIRTIO_BLK_F_TOPOLOGY, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_WRITE_ZEROES,
 	};
@@ -103,7 +105,8 @@ static void offers_protocol_features(void **state)
 	struct fake *g = wire_fresh();
 	struct vhost_user_msg m;
 	static const unsigned yes[] = {
-		VHOST_USER_PROTOCOL_F_MQ, VHOST_USER_PROTOCOL_F_CONFIG, VHOST_USER_PROTOCOL_F_REPLY_ACK,
+		VHOST_USER_PROTOCOL_F_MQ, VHOST_USER_PROTOCOL_F_CONFIG,
+		VHOST_USER_PROTOCOL_F_REPLY_ACK,
 		VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS, VHOST_USER_PROTOCOL_F_BACKEND_REQ,
 		VHOST_USER_PROTOCOL_F_LOG_SHMFD, VHOST_USER_PROTOCOL_F_RESET_DEVICE,
 		VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD,
@@ -117,7 +120,8 @@ static void offers_protocol_features(void **state)
 			continue;
 		struct fake *other = wire_fresh();
 
-		assert_int_equal(fake_tell_u64(other, VHOST_USER_SET_PROTOCOL_FEATURES, 1ull << bit),
+		assert_int_equal(fake_tell_u64(other, VHOST_USER_SET_PROTOCOL_FEATURES,
+					       1ull << bit),
 				 -EPROTO);
 		fake_close(other);
 	}
@@ -139,7 +143,8 @@ static void refuses_messages_of_features_not_negotiated(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(need); i++) {
 		struct fake *g = wire_fresh();
 
-		assert_int_equal(wire_send(g, need[i].request, NULL, need[i].len, NULL, 0), -EPROTO);
+		assert_int_equal(wire_send(g, need[i].request, NULL, need[i].len, NULL, 0),
+				 -EPROTO);
 		assert_non_null(strstr(g->why, "not negotiated"));
 		fake_close(g);
 	}

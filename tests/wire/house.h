@@ -64,7 +64,8 @@ static inline void house_close(struct house *h)
 }
 
 /* @depth: of each queue; 0: the client's own. */
-static inline struct client *house_join(struct house *h, bool packed, uint16_t queues, uint16_t depth)
+static inline struct client *house_join(struct house *h, bool packed, uint16_t queues,
+					uint16_t depth)
 {
 	struct client_conf c = { .socket = h->path, .packed = packed, .queues = queues,
 				 .depth = depth };

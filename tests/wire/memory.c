@@ -82,8 +82,8 @@ static void refuses_a_table_whose_regions_overlap(void **state)
 									 fake_region(g, 0) } };
 	int fd[2] = { g->mem.fd[0], g->mem.fd[0] };
 
-	assert_int_equal(fake_tell(g, VHOST_USER_SET_MEM_TABLE, &t, VHOST_USER_MEM_TABLE_BYTES(2), fd,
-				   2), -EREMOTEIO);
+	assert_int_equal(fake_tell(g, VHOST_USER_SET_MEM_TABLE, &t, VHOST_USER_MEM_TABLE_BYTES(2),
+				   fd, 2), -EREMOTEIO);
 	assert_int_equal(g->s->mem->n, 1); /* the old one is in force */
 	fake_close(g);
 }
@@ -98,7 +98,8 @@ static void wants_a_descriptor_where_there_must_be_one(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(need); i++) {
 		struct fake *g = wire_ready();
 
-		assert_int_equal(wire_send(g, need[i].request, NULL, need[i].len_b, NULL, 0), -EPROTO);
+		assert_int_equal(wire_send(g, need[i].request, NULL, need[i].len_b, NULL, 0),
+				 -EPROTO);
 		fake_close(g);
 	}
 }
@@ -139,16 +140,18 @@ static void gives_an_inflight_region_that_cannot_shrink(void **state)
 		unsigned nfd = 1;
 		int fd = -1;
 
-		assert_int_equal(vu_send(g->sock, VHOST_USER_GET_INFLIGHT_FD, 0, &ask, len, NULL, 0), 0);
+		assert_int_equal(vu_send(g->sock, VHOST_USER_GET_INFLIGHT_FD, 0, &ask, len, NULL,
+					 0), 0);
 		assert_int_equal(fake_handle(g), 0);
 		assert_int_equal(vu_recv(g->sock, &m, &fd, &nfd), 0);
 		assert_int_equal(m.hdr.size, len);
-		assert_int_equal(m.payload.inflight.mmap_size_b, 2 * track_region_len_b(false, 128));
+		assert_int_equal(m.payload.inflight.mmap_size_b,
+				 2 * track_region_len_b(false, 128));
 		assert_int_equal(m.payload.inflight.num_queues, 2);
 		assert_int_not_equal(ftruncate(fd, 0), 0);
 		assert_int_equal(lseek(fd, 0, SEEK_END), m.payload.inflight.mmap_size_b);
-		assert_int_equal(fake_tell(g, VHOST_USER_SET_INFLIGHT_FD, &m.payload.inflight, len, &fd,
-					   1), 0);
+		assert_int_equal(fake_tell(g, VHOST_USER_SET_INFLIGHT_FD, &m.payload.inflight, len,
+					   &fd, 1), 0);
 		fd_close(fd);
 		fake_close(g);
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Queues that change pollers under the load of a client that verifies its data: real threads, a real
- * socket; for the race detector as much as for itself. */
+/* Queues that change pollers under the load of a client that verifies its data: real threads, a
+ * real socket; for the race detector as much as for itself. */
 #include "tests/wire/house.h"
 
 #include <sys/socket.h>
@@ -70,7 +70,8 @@ static void moves_queues_under_load(void **state)
 		for (unsigned i = 0; i < MOVES; i++) {
 			int err;
 
-			/* on a busy machine, what is in flight takes its time: then it is as it was */
+			/* on a busy machine, what is in flight takes its time: then it is as it
+			 * was */
 			do
 				err = move(&h, i * 2654435761u % 81, why, sizeof(why));
 			while (err == -EBUSY);

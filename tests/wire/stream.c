@@ -4,8 +4,8 @@
 
 static void refuses_unknown_messages(void **state)
 {
-	static const uint32_t bad[] = { 0, 19, 20, 22, 23, 26, 27, 28, 29, 30, 33, 35, 39, 40, 41, 42, 43,
-					44, 45, 255, UINT32_MAX };
+	static const uint32_t bad[] = { 0, 19, 20, 22, 23, 26, 27, 28, 29, 30, 33, 35, 39, 40, 41,
+					42, 43, 44, 45, 255, UINT32_MAX };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
 		struct fake *g = wire_ready();
@@ -62,8 +62,8 @@ static void *write_bytes(void *arg)
 static void takes_a_message_in_pieces(void **state)
 {
 	struct fake *g = wire_ready();
-	struct vhost_user_hdr h = { VHOST_USER_SET_FEATURES, VHOST_USER_VERSION | VHOST_USER_NEED_REPLY,
-				    8 };
+	struct vhost_user_hdr h = { VHOST_USER_SET_FEATURES,
+				    VHOST_USER_VERSION | VHOST_USER_NEED_REPLY, 8 };
 	struct writer w = { .sock = g->sock, .len = sizeof(h) + 8 };
 	struct vhost_user_msg m;
 	unsigned none = 0;
@@ -205,7 +205,8 @@ static void acknowledges_only_where_negotiated(void **state)
 	struct fake *g = wire_fresh();
 	char c;
 
-	assert_int_equal(vu_send(g->sock, VHOST_USER_SET_OWNER, VHOST_USER_NEED_REPLY, NULL, 0, NULL, 0),
+	assert_int_equal(vu_send(g->sock, VHOST_USER_SET_OWNER, VHOST_USER_NEED_REPLY, NULL, 0,
+				 NULL, 0),
 			 0);
 	assert_int_equal(fake_handle(g), 0);
 	assert_int_equal(recv(g->sock, &c, 1, MSG_DONTWAIT), -1);

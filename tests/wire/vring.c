@@ -118,7 +118,8 @@ static void refuses_ring_outside_memory(void **state)
 
 		*part[i % 3] = bad[i / 3];
 		assert_int_equal(fake_tell_state(g, VHOST_USER_SET_VRING_NUM, 0, 16), 0);
-		assert_int_equal(fake_tell(g, VHOST_USER_SET_VRING_ADDR, &a, sizeof(a), NULL, 0), 0);
+		assert_int_equal(fake_tell(g, VHOST_USER_SET_VRING_ADDR, &a, sizeof(a), NULL, 0),
+				 0);
 		assert_int_equal(fake_tell_fd(g, VHOST_USER_SET_VRING_KICK, 0, q->kick_fd), 0);
 		assert_int_equal(fake_tell_state(g, VHOST_USER_SET_VRING_ENABLE, 0, 1), -EREMOTEIO);
 		assert_false(fake_vq(g, 0)->running);
@@ -246,7 +247,8 @@ static void takes_its_addresses_again_while_it_runs(void **state)
 	assert_int_equal(fake_tell(g, VHOST_USER_SET_VRING_ADDR, &a, sizeof(a), NULL, 0), 0);
 	fake_assert_alive(g, 0);
 	a.desc = 0;
-	assert_int_equal(fake_tell(g, VHOST_USER_SET_VRING_ADDR, &a, sizeof(a), NULL, 0), -EREMOTEIO);
+	assert_int_equal(fake_tell(g, VHOST_USER_SET_VRING_ADDR, &a, sizeof(a), NULL, 0),
+			 -EREMOTEIO);
 	fake_close(g);
 }
 
@@ -274,18 +276,20 @@ static void starts_in_any_order_of_messages(void **state)
 			assert_false(g->s->queue[0] && fake_vq(g, 0)->running);
 			switch ((first + i) % 4) {
 			case 0:
-				assert_int_equal(fake_tell_state(g, VHOST_USER_SET_VRING_NUM, 0, 16), 0);
+				assert_int_equal(fake_tell_state(g, VHOST_USER_SET_VRING_NUM, 0,
+								 16), 0);
 				break;
 			case 1:
-				assert_int_equal(fake_tell(g, VHOST_USER_SET_VRING_ADDR, &a, sizeof(a),
-							   NULL, 0), 0);
+				assert_int_equal(fake_tell(g, VHOST_USER_SET_VRING_ADDR, &a,
+							   sizeof(a), NULL, 0), 0);
 				break;
 			case 2:
 				assert_int_equal(fake_tell_fd(g, VHOST_USER_SET_VRING_KICK, 0,
 							      q->kick_fd), 0);
 				break;
 			default:
-				assert_int_equal(fake_tell_state(g, VHOST_USER_SET_VRING_ENABLE, 0, 1),
+				assert_int_equal(fake_tell_state(g, VHOST_USER_SET_VRING_ENABLE, 0,
+								 1),
 						 0);
 			}
 		}

@@ -45,8 +45,8 @@ static inline int wire_send(struct fake *g, uint32_t request, const void *payloa
 /* That @request of every size but those from @min_b to @max_b closes the connection. */
 static inline void wire_refuses_other_sizes(uint32_t request, uint32_t min_b, uint32_t max_b)
 {
-	static const uint32_t size[] = { 0, 1, 4, 7, 8, 9, 11, 12, 15, 16, 17, 20, 24, 32, 39, 40, 41,
-					 264, 265, 268 };
+	static const uint32_t size[] = { 0, 1, 4, 7, 8, 9, 11, 12, 15, 16, 17, 20, 24, 32, 39, 40,
+					 41, 264, 265, 268 };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(size); i++) {
 		if (size[i] >= min_b && size[i] <= max_b)
