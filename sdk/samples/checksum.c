@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * checksum: a CRC32C of each block, kept in a file beside the disk. A block that reads back other than
- * it was written is named on standard error, and the guest gets an I/O error instead of it.
+ * checksum: a CRC32C of each block, kept in a file beside the disk. A block that reads back other
+ * than it was written is named on standard error, and the guest gets an I/O error instead of it.
  *
- *	postern function add sums run=/usr/libexec/postern/checksum file=web.crc
+ *	postern function add sums run=/usr/local/libexec/postern/checksum file=web.crc
  *	postern disk create web ... function=remote,name=sums
  *
- * With `checksum report` the guest gets the data all the same. One file serves one disk. A flush of the
- * guest makes the sums durable, too: after a power failure a block that was written and not flushed
- * may have the sum of before, and is then named although nothing is wrong with it.
+ * With `checksum report` the guest gets the data all the same. One file serves one disk. A guest's
+ * flush makes the sums durable, too: a block that was not flushed before a power failure may be
+ * named wrongly.
  */
+#include <err.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <isa-l.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -28,7 +27,7 @@
 #define PAST_MAX 4096u
 
 struct table {
-	char name[64];
+	char *name;
 	uint32_t *sum;
 	uint64_t nblk;
 	uint32_t blk_b;
@@ -38,7 +37,7 @@ struct table {
 struct span {
 	const struct pfn_disk *disk;
 	struct table *table;
-	uint64_t from, end, ended_ns; /* blocks; and when */
+	uint64_t from, end, ended_ns; /* blocks; UINT64_MAX: not yet */
 };
 
 static bool report_only;
@@ -60,12 +59,18 @@ static struct span span_of(const struct pfn_req *r)
 	uint64_t end = (r->off_b + r->len_b) / t->blk_b;
 
 	/* a disk that has grown has no sums there until it is opened again */
-	return (struct span){ r->disk, t, r->off_b / t->blk_b, end < t->nblk ? end : t->nblk, 0 };
+	return (struct span){ r->disk, t, r->off_b / t->blk_b, end < t->nblk ? end : t->nblk,
+			      UINT64_MAX };
 }
 
-static bool meet(const struct span *a, const struct span *b)
+/* Return: whether one of the @n writes at @w meets @s, and had not ended at @since_ns. */
+static bool any_meets(const struct span *w, unsigned n, const struct span *s, uint64_t since_ns)
 {
-	return a->table == b->table && a->from < b->end && b->from < a->end;
+	for (; n--; w++)
+		if (w->ended_ns > since_ns && w->table == s->table && w->from < s->end &&
+		    s->from < w->end)
+			return true;
+	return false;
 }
 
 static uint32_t sum_of(const struct pfn_req *r, const struct span *s, uint64_t blk)
@@ -79,10 +84,9 @@ static uint32_t sum_of(const struct pfn_req *r, const struct span *s, uint64_t b
 static void changes(struct pfn_req *r)
 {
 	struct span s = span_of(r);
-	bool alone = nnow < NOW_MAX;
+	/* otherwise nobody knows which comes last */
+	bool alone = nnow < NOW_MAX && !any_meets(now, nnow, &s, 0);
 
-	for (unsigned i = 0; i < nnow; i++)
-		alone &= !meet(&now[i], &s); /* otherwise nobody knows which comes last */
 	for (uint64_t b = s.from; b < s.end; b++)
 		s.table->sum[b] = alone && r->op == PFN_WRITE ? sum_of(r, &s, b) : UNKNOWN;
 	if (nnow < NOW_MAX)
@@ -93,29 +97,22 @@ static void has_changed(const struct pfn_req *r)
 {
 	struct span s = span_of(r);
 
-	for (unsigned i = 0; i < nnow; i++) {
-		if (now[i].disk != r->disk || now[i].from != s.from || now[i].end != s.end)
-			continue;
-		now[i].ended_ns = clock_ns();
-		past[npast++ % PAST_MAX] = now[i];
-		now[i] = now[--nnow];
-		return;
-	}
+	for (unsigned i = 0; i < nnow; i++)
+		if (now[i].disk == r->disk && now[i].from == s.from && now[i].end == s.end) {
+			now[i].ended_ns = clock_ns();
+			past[npast++ % PAST_MAX] = now[i];
+			now[i] = now[--nnow];
+			return;
+		}
 }
 
 /* Whether a read that is @age_ns old may rightly have seen other data than what has its sum now. */
 static bool was_overtaken(const struct span *s, uint64_t age_ns)
 {
 	uint64_t since_ns = clock_ns() - age_ns;
-	unsigned n = npast < PAST_MAX ? npast : PAST_MAX;
 
-	for (unsigned i = 0; i < nnow; i++)
-		if (meet(&now[i], s))
-			return true;
-	for (unsigned i = 0; i < n; i++)
-		if (past[i].ended_ns > since_ns && meet(&past[i], s))
-			return true;
-	return n == PAST_MAX && past[npast % PAST_MAX].ended_ns > since_ns;
+	return any_meets(now, nnow, s, 0) || any_meets(past, PAST_MAX, s, since_ns) ||
+	       past[npast % PAST_MAX].ended_ns > since_ns; /* there may have been more of them */
 }
 
 static bool is_right(const struct pfn_req *r)
@@ -128,9 +125,8 @@ static bool is_right(const struct pfn_req *r)
 
 		if (have == want || was_overtaken(&s, r->age_ns))
 			continue;
-		fprintf(stderr, "checksum: disk %s: the %u bytes at %" PRIu64 " have the sum %08x, "
-			"and were written with %08x\n", r->disk->name, s.table->blk_b,
-			b * s.table->blk_b, have, want);
+		warnx("disk %s: the %u bytes at %" PRIu64 " have the sum %08x, not %08x as written",
+		      r->disk->name, s.table->blk_b, b * s.table->blk_b, have, want);
 		right = false;
 	}
 	return right;
@@ -161,26 +157,22 @@ static int opened(struct pfn_disk *d)
 {
 	struct table *t = d->test ? &test_table : &disk_table;
 	uint64_t nblk = d->size_b / d->blk_b;
-	int flags = d->test ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+	int flags = d->test ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd = d->test ? -1 : FILE_FD;
+	size_t len_b = nblk * sizeof(*t->sum);
 
 	if (d->mode != PFN_TRANSFORM ||
-	    (*t->name && (strcmp(t->name, d->name) || t->blk_b != d->blk_b))) {
-		fprintf(stderr, "checksum: disk %s: needs mode=transform, and a function of its own\n",
-			d->name);
+	    (t->name && (strcmp(t->name, d->name) || t->blk_b != d->blk_b))) {
+		warnx("disk %s: needs mode=transform, and a function of its own", d->name);
 		return EINVAL;
 	}
 	if (t->sum && t->nblk >= nblk) /* another lane */
 		return 0;
-	if (!d->test && ftruncate(FILE_FD, (off_t)(nblk * sizeof(*t->sum)))) {
-		fprintf(stderr, "checksum: where to? `function add NAME run=... file=FILE`\n");
+	if (!d->test && ftruncate(FILE_FD, (off_t)len_b))
 		return errno;
-	}
-	void *at = mmap(NULL, nblk * sizeof(*t->sum), PROT_READ | PROT_WRITE, flags,
-			d->test ? -1 : FILE_FD, 0);
+	void *at = mmap(NULL, len_b, PROT_READ | PROT_WRITE, flags, fd, 0);
 	if (at == MAP_FAILED)
 		return errno;
-	*t = (struct table){ .sum = at, .nblk = nblk, .blk_b = d->blk_b };
-	snprintf(t->name, sizeof(t->name), "%s", d->name);
+	*t = (struct table){ strdup(d->name), at, nblk, d->blk_b };
 	return 0;
 }
 
@@ -194,13 +186,14 @@ static void gone(struct pfn_disk *d)
 
 int main(int argc, char **argv)
 {
-	const uint32_t change = PFN_SET(PFN_WRITE) | PFN_SET(PFN_DISCARD) | PFN_SET(PFN_ZEROES);
 	struct pfn_conf conf = { .abi = PFN_ABI, .size = sizeof(conf), .name = "checksum",
-				 .version = "1", .down = change | PFN_SET(PFN_FLUSH),
-				 .up = change | PFN_SET(PFN_READ),
+				 .version = "1", .down = PFN_SET_ALL & ~PFN_SET(PFN_READ),
+				 .up = PFN_SET_ALL & ~PFN_SET(PFN_FLUSH),
 				 .with_data = PFN_SET(PFN_WRITE) | PFN_SET(PFN_READ),
 				 .requests = requests, .open = opened, .gone = gone };
 
+	if (lseek(FILE_FD, 0, SEEK_CUR) < 0)
+		errx(1, "where to? `function add NAME run=... file=FILE`");
 	report_only = argc > 1 && !strcmp(argv[1], "report");
 	return pfn_main(&conf);
 }

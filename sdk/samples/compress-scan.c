@@ -3,7 +3,7 @@
  * compress-scan: watches what is written and tells how far it can be compressed, and how much of it has
  * been written before. A preprocessor next to the data: nothing of it crosses a network.
  *
- *	postern function add scan run=/usr/libexec/postern/compress-scan file=web.json
+ *	postern function add scan run=/usr/local/libexec/postern/compress-scan file=web.json
  *	postern disk create web ... function=remote,name=scan,mode=observe
  *	cat web.json
  *

@@ -4,7 +4,7 @@
  * layout of dm-crypt's aes-xts-plain64, so that `cryptsetup open --type plain` reads the medium.
  *
  *	openssl rand -out web.key 64
- *	postern function add c1 run="/usr/libexec/postern/crypt" read=web.key
+ *	postern function add c1 run=/usr/local/libexec/postern/crypt read=web.key
  *	postern disk create web ... function=remote,name=c1
  *
  * The key comes by descriptor: 64 bytes for AES-256, 32 for AES-128. `crypt 4096` counts sectors of 4

@@ -2,7 +2,7 @@
 /*
  * trace: records what a guest does with its disk, for replay by fio.
  *
- *	postern function add t1 run=/usr/libexec/postern/trace file=web.log
+ *	postern function add t1 run=/usr/local/libexec/postern/trace file=web.log
  *	postern disk create web ... function=remote,name=t1,mode=observe
  *	fio --name=again --read_iolog=web.log --replay_redirect=copy.img --ioengine=io_uring
  *
