@@ -122,6 +122,11 @@ SPOIL(odd_ring, k->queue[0].size = 15)
 SPOIL(a_message_of_a_lost_fd, p->msg.step = KEPT_TAKEN; p->msg.number = k->handled + 1;
       p->msg.in.hdr = ((struct vhost_user_hdr){ VHOST_USER_SET_VRING_CALL, 1, 8 }); p->msg.nfd = 1;
       p->msg.slot[0] = 900)
+SPOIL(a_table_of_more_than_it_came_with, p->msg.step = KEPT_TAKEN; p->msg.number = k->handled + 1;
+      p->msg.in.hdr = ((struct vhost_user_hdr){ VHOST_USER_SET_MEM_TABLE, 1,
+						VHOST_USER_MEM_TABLE_BYTES(2) });
+      p->msg.in.payload.mem.num_regions = 2; p->msg.nfd = 1;
+      p->msg.slot[0] = k->region[0].slot)
 SPOIL(an_unknown_message, p->msg.step = KEPT_TAKEN; p->msg.number = k->handled + 1;
       p->msg.in.hdr.request = 999; p->msg.nfd = 0)
 SPOIL(a_lost_answer, p->msg.step = KEPT_SENDING)
@@ -147,6 +152,7 @@ static void refuses_what_cannot_be_had_again(void **state)
 	refuses(ring_elsewhere, "cannot go on");
 	refuses(odd_ring, "cannot go on");
 	refuses(a_message_of_a_lost_fd, "descriptors are lost");
+	refuses(a_table_of_more_than_it_came_with, "malformed");
 	refuses(an_unknown_message, "unknown message");
 	refuses(a_lost_answer, "may be lost");
 }
