@@ -61,12 +61,13 @@ struct load {
 	struct req *back[DEPTH];
 	unsigned nback;
 	uint64_t done, failed; /* relaxed atomics */
+	uint64_t rounds;       /* how often all go */
 	bool stop;	       /* relaxed atomic */
 	sem_t stopped;
 	uint8_t data[DEPTH][4096];
 };
 
-static struct load load[POLLERS];
+static struct load load[POLLERS + 1]; /* the last one's lane comes and goes */
 
 static void go_again(struct mail *m)
 {
@@ -74,7 +75,7 @@ static void go_again(struct mail *m)
 	struct req *now[DEPTH];
 	unsigned n = l->nback;
 
-	if (__atomic_load_n(&l->stop, __ATOMIC_RELAXED)) {
+	if (!l->rounds || __atomic_load_n(&l->stop, __ATOMIC_RELAXED)) {
 		if (n == DEPTH)
 			sem_post(&l->stopped);
 		return;
@@ -85,6 +86,7 @@ static void go_again(struct mail *m)
 	}
 	memcpy(now, l->back, n * sizeof(*now));
 	l->nback = 0;
+	l->rounds--;
 	poller_tick(l->lane->poller);
 	for (unsigned i = 0; i < n; i++) {
 		struct req *r = now[i];
@@ -143,7 +145,7 @@ struct scene {
 	struct poller *poller[POLLERS + 1];
 	struct disk *disk;
 	struct function *chain[2]; /* the second comes and goes */
-	bool over; /* relaxed atomic */
+	bool over, left; /* relaxed atomics */
 };
 
 static uint64_t done_in_all(void)
@@ -166,17 +168,48 @@ static void go_on(struct scene *s, uint64_t n)
 	}
 }
 
-/* As a front's thread does: a lane on the third poller comes and goes. */
+/* Until the program is there, and is not @killed: a chain changes when what is in flight has ended. */
+static void await_program(struct scene *s, pid_t killed)
+{
+	struct host_info info;
+
+	do {
+		loop_turn(&s->loop, 1);
+		host_info(s->host, &info);
+	} while (info.state != HOST_UP || info.process.pid == killed);
+}
+
+static void start_load(struct scene *s, unsigned i, uint64_t rounds)
+{
+	struct load *l = &load[i];
+
+	*l = (struct load){ .mail.run = go_again, .owner.complete = complete, .rounds = rounds };
+	sem_init(&l->stopped, 0, 0);
+	assert_int_equal(disk_lane_get(s->disk, s->poller[i], &l->lane), 0);
+	poller_call(s->poller[i], begin, l);
+}
+
+static void end_load(struct scene *s, unsigned i)
+{
+	struct load *l = &load[i];
+
+	poller_wait(s->poller[i], &l->stopped, NEVER_NS);
+	assert_int_equal(l->failed, 0);
+	poller_call(s->poller[i], finish, l);
+	disk_lane_put(s->disk, l->lane);
+	sem_destroy(&l->stopped);
+}
+
+/* As a front's thread does: a lane on the third poller comes, is used, and goes. */
 static void *come_and_go(void *arg)
 {
 	struct scene *s = arg;
-	struct lane *l;
 
 	while (!__atomic_load_n(&s->over, __ATOMIC_RELAXED)) {
-		if (disk_lane_get(s->disk, s->poller[POLLERS], &l))
-			return (void *)1;
-		disk_lane_put(s->disk, l);
+		start_load(s, POLLERS, 1);
+		end_load(s, POLLERS);
 	}
+	__atomic_store_n(&s->left, true, __ATOMIC_RELAXED);
 	return NULL;
 }
 
@@ -209,7 +242,7 @@ static void serves_while_its_program_is_killed_and_replaced(void **state)
 	struct host_info info;
 	char why[HOST_WHY_MAX];
 	pthread_t other;
-	void *failed;
+	pid_t killed = 0;
 
 	assert_int_equal(loop_init(&s.loop), 0);
 	s.host = host_new("f", &s.loop, &starter, 0);
@@ -219,38 +252,33 @@ static void serves_while_its_program_is_killed_and_replaced(void **state)
 		assert_int_equal(poller_open("p", &s.poller[i]), 0);
 		assert_int_equal(poller_start(s.poller[i], NULL), 0);
 	}
-	for (unsigned i = 0; i < POLLERS; i++) {
-		load[i] = (struct load){ .mail.run = go_again, .owner.complete = complete };
-		sem_init(&load[i].stopped, 0, 0);
-		assert_int_equal(disk_lane_get(s.disk, s.poller[i], &load[i].lane), 0);
-		poller_call(s.poller[i], begin, &load[i]);
-	}
+	for (unsigned i = 0; i < POLLERS; i++)
+		start_load(&s, i, UINT64_MAX);
 	assert_int_equal(pthread_create(&other, NULL, come_and_go, &s), 0);
 	for (unsigned i = 0; i < 6; i++) {
 		struct disk_error e;
 
 		go_on(&s, 200);
+		await_program(&s, killed);
 		s.chain[1] = i & 1 ? NULL : open_function(&s);
 		assert_int_equal(disk_set_chain(s.disk, s.chain, s.chain[1] ? 2 : 1, &e), 0);
 		go_on(&s, 200);
 		host_info(s.host, &info);
 		if (i & 1)
-			kill(info.process.pid, SIGKILL);
+			kill(killed = info.process.pid, SIGKILL);
 		else
 			assert_int_equal(host_replace(s.host, (void *)version[i / 2], NS_PER_MS,
 						      why), 0);
 	}
 	go_on(&s, 200);
+	await_program(&s, killed);
 	__atomic_store_n(&s.over, true, __ATOMIC_RELAXED);
-	pthread_join(other, &failed);
-	assert_null(failed);
+	while (!__atomic_load_n(&s.left, __ATOMIC_RELAXED))
+		loop_turn(&s.loop, 1);
+	pthread_join(other, NULL);
 	for (unsigned i = 0; i < POLLERS; i++) {
 		__atomic_store_n(&load[i].stop, true, __ATOMIC_RELAXED);
-		poller_wait(s.poller[i], &load[i].stopped, NEVER_NS);
-		assert_int_equal(load[i].failed, 0);
-		poller_call(s.poller[i], finish, &load[i]);
-		disk_lane_put(s.disk, load[i].lane);
-		sem_destroy(&load[i].stopped);
+		end_load(&s, i);
 	}
 	host_info(s.host, &info);
 	assert_true(info.restarts >= 2);
