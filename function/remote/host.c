@@ -27,6 +27,8 @@ static void words_ready(struct loop_watch *w, uint32_t events)
 {
 	struct program *p = container_of(w, struct program, words);
 
+	if (events & EPOLLOUT)
+		outbox_flush(&p->out);
 	take_words(p->host, p);
 }
 
@@ -47,6 +49,8 @@ static int watch(struct host *h, struct program *p)
 
 	if (!err && p->end.fd >= 0)
 		err = loop_add(h->loop, &p->end, EPOLLIN);
+	if (!err)
+		err = outbox_watch(&p->out, h->loop, &p->words);
 	p->watched = !err;
 	return err;
 }
@@ -55,6 +59,7 @@ static void unwatch(struct host *h, struct program *p)
 {
 	if (!p->watched)
 		return;
+	outbox_watch(&p->out, NULL, NULL);
 	loop_del(h->loop, &p->words);
 	if (p->end.fd >= 0)
 		loop_del(h->loop, &p->end);

@@ -25,11 +25,11 @@ static struct fn_msg msg_of(enum fn_msg_kind kind)
 				.abi_oldest = htole16(FN_ABI_OLDEST) };
 }
 
-/* Never waits: a program that does not read what it is told is one that stalls. A stream takes a message
- * of this size whole or not at all, because it fits into one buffer of the kernel's. */
-static int say(const struct program *p, const struct fn_msg *m, const int *fds, unsigned nfd)
+/* A stream takes a message of this size whole or not at all, because it fits into one buffer of the
+ * kernel's. */
+static int say(struct program *p, const struct fn_msg *m, const int *fds, unsigned nfd)
 {
-	return fd_send_now(p->process.sock, m, sizeof(*m), fds, nfd);
+	return outbox_put(&p->out, m, fds, nfd);
 }
 
 void program_say(struct program *p, enum fn_msg_kind kind)
@@ -54,6 +54,7 @@ struct program *program_new(const struct host_process *process, void *spec)
 	if (!p)
 		return NULL;
 	p->process = *process;
+	outbox_init(&p->out, process->sock);
 	p->spec = spec;
 	p->born_ns = clock_ns();
 	p->hello = (uint32_t)p->born_ns;
@@ -65,6 +66,7 @@ void program_free(struct program *p)
 {
 	if (!p)
 		return;
+	outbox_fini(&p->out);
 	fd_close(p->process.sock);
 	fd_close(p->process.pidfd);
 	free(p);
@@ -198,7 +200,9 @@ static int await(struct program *p, bool (*done)(const struct program *p), uint6
 		if (done(p))
 			return 0;
 		uint64_t now_ns = clock_ns();
-		struct pollfd w = { .fd = p->process.sock, .events = POLLIN };
+		bool more = outbox_flush(&p->out);
+		struct pollfd w = { .fd = p->process.sock,
+				    .events = (short)(POLLIN | (more ? POLLOUT : 0)) };
 
 		if (now_ns >= until_ns)
 			return fail(why, -ETIMEDOUT, "it does not answer");

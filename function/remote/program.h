@@ -4,12 +4,14 @@
 #pragma once
 
 #include "function/remote/host.h"
+#include "function/remote/outbox.h"
 #include "function/remote/private.h"
 #include "wire/function_stream.h"
 
 struct program {
 	struct host *host;
 	struct host_process process;
+	struct outbox out;
 	struct loop_watch words, end; /* its socket; its pidfd */
 	bool watched;
 	bool is_ready, has_ended;

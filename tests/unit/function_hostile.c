@@ -4,6 +4,8 @@
 #include "remote_bed.h"
 #include "remote_talk.h"
 
+#include <poll.h>
+
 #include "base/fd.h"
 
 static uint8_t buf[64 * 1024];
@@ -497,6 +499,53 @@ static void talks_without_end(void **state)
 	talk_close(&t);
 }
 
+/* The next message, with its descriptors, which are closed. Return: false: there is none. */
+static bool hear(struct talk *t, struct fn_msg *ret, unsigned *ret_nfd)
+{
+	int fds[OUTBOX_FDS];
+	struct pollfd w = { .fd = t->sock, .events = POLLIN };
+
+	if (poll(&w, 1, 0) <= 0)
+		return false;
+	assert_int_equal(fd_recv(t->sock, ret, sizeof(*ret), fds, OUTBOX_FDS, ret_nfd),
+			 sizeof(*ret));
+	for (unsigned i = 0; i < *ret_nfd; i++)
+		close(fds[i]);
+	return true;
+}
+
+/* More lanes come than its socket has room for while it is busy: it hears of each, in order. */
+static void does_not_read_for_a_while(void **state)
+{
+	static struct channel *c[400];
+	struct fn_msg m = { 0 };
+	unsigned nfd, n = 0;
+	struct talk t;
+	struct rig g;
+
+	rig_open(&g, FN_TRANSFORM, REMOTE_PAUSE);
+	talk_open(&t, false);
+	for (unsigned i = 0; i < ARRAY_SIZE(c); i++)
+		assert_int_equal(program_offer(t.p, g.l, 0, &c[i]), 0);
+	assert_true(t.p->out.n);
+	for (unsigned i = 0; i < ARRAY_SIZE(c); i++)
+		program_withdraw(t.p, c[i]);
+	for (; hear(&t, &m, &nfd); n++, outbox_flush(&t.p->out)) {
+		bool offered = n < ARRAY_SIZE(c);
+
+		assert_int_equal(le16toh(m.kind), offered ? FN_DISK : FN_DISK_GONE);
+		assert_int_equal(le32toh(m.channel), n % ARRAY_SIZE(c));
+		assert_int_equal(nfd, offered ? OUTBOX_FDS : 0);
+	}
+	assert_int_equal(n, 2 * ARRAY_SIZE(c));
+	/* one that never reads has to go without */
+	for (n = 0; n < 100000 && !program_offer(t.p, g.l, 0, &c[0]); n++)
+		program_withdraw(t.p, c[0]);
+	assert_in_range(n, 100, 10000);
+	talk_close(&t);
+	rig_close(&g);
+}
+
 static void closes_its_socket(void **state)
 {
 	struct talk t;
@@ -533,6 +582,7 @@ int main(void)
 		cmocka_unit_test(has_a_name_that_is_no_text),
 		cmocka_unit_test(says_what_makes_no_sense),
 		cmocka_unit_test(talks_without_end),
+		cmocka_unit_test(does_not_read_for_a_while),
 		cmocka_unit_test(closes_its_socket),
 	};
 
