@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "front/vhost_blk/message.h"
+#include "front/vhost_blk/replay.h"
 #include "front/vhost_blk/session.h"
 
 static int set_peek_off(int sock, int off)
@@ -26,23 +27,32 @@ static int peek_off(int sock)
 	return getsockopt(sock, SOL_SOCKET, SO_PEEK_OFF, &off, &len) ? -errno : off;
 }
 
-/* After a wait in which the front's own descriptor may have been the one that was ready.
- * Return: 0; -EPIPE: the front is to stop. */
+/* What the front has to do besides, while it waits for the front end. Return: 0; -EPIPE: the front is to
+ * stop; -errno: the connection must end. */
 static int look_around(struct session *s, bool is_woken)
 {
-	uint64_t v;
+	uint64_t at_ns;
 
 	/* relaxed: the wake-up itself orders it */
 	if (__atomic_load_n(&s->f->todo, __ATOMIC_RELAXED) & VHOST_BLK_STOP)
 		return -EPIPE;
-	/* something else to do, which stays in todo until this message is done with */
-	if (is_woken)
-		(void)!read(s->f->wake_fd, &v, sizeof(v));
-	return 0;
+	int err = is_woken ? vhost_blk_do(s->f) : 0;
+
+	return err || !s->alone ? err : replay_next(s, &at_ns);
+}
+
+/* Until when a wait for the front end may go on: other fronts wait for the queue that is replayed alone. */
+static int patience_ms(const struct session *s)
+{
+	uint64_t now_ns = clock_ns();
+
+	if (!s->alone)
+		return -1;
+	return s->alone_until_ns > now_ns ? (int)((s->alone_until_ns - now_ns) / NS_PER_MS) + 1 : 0;
 }
 
 /* What has been peeked at keeps a socket readable, so for more to come one waits on its edge.
- * Return: 0: look again; -EPIPE: the front is to stop; -errno. */
+ * Return: 0: look again; as look_around(); -errno. */
 static int wait_more(struct session *s, int *edge)
 {
 	struct epoll_event sock = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.fd = s->sock };
@@ -55,7 +65,7 @@ static int wait_more(struct session *s, int *edge)
 		    epoll_ctl(*edge, EPOLL_CTL_ADD, s->f->wake_fd, &wake))
 			return -errno;
 	}
-	int n = epoll_wait(*edge, got, ARRAY_SIZE(got), -1);
+	int n = epoll_wait(*edge, got, ARRAY_SIZE(got), patience_ms(s));
 	bool is_woken = false;
 
 	for (int i = 0; i < n; i++)
@@ -63,15 +73,15 @@ static int wait_more(struct session *s, int *edge)
 	return look_around(s, is_woken);
 }
 
-/* Return: 0: a reply can be sent; -EPIPE: the front is to stop; -errno. Whoever does not read our
- * answers holds up nobody else. */
+/* Return: 0: a reply can be sent; as look_around(); -errno. Whoever does not read our answers holds up
+ * nobody else. */
 static int wait_room(struct session *s)
 {
 	struct pollfd w[2] = { { .fd = s->sock, .events = POLLOUT },
 			       { .fd = s->f->wake_fd, .events = POLLIN } };
 
 	for (;;) {
-		if (poll(w, 2, -1) < 0 && errno != EINTR)
+		if (poll(w, 2, patience_ms(s)) < 0 && errno != EINTR)
 			return -errno;
 		int err = look_around(s, w[1].revents);
 

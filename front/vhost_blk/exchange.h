@@ -2,8 +2,8 @@
 /*
  * One message from the socket to its answer, in steps of which each can be the last one of
  * this process: a successor finds out from the kept page, the socket and the pipe which it
- * was, and takes the next. Context: the front's thread; waits for the front end, and stops
- * waiting when the front is to stop.
+ * was, and takes the next. Context: the front's thread; waits for the front end, and does meanwhile
+ * what control asks of the front.
  *
  *	peek	    header, then all of it; the socket's SO_PEEK_OFF moves along
  *	keep	    the descriptors that came
@@ -25,8 +25,8 @@
 
 struct session;
 
-/* Receives and handles one message. Return: 0; -EPIPE: the other side has gone; -errno: the
- * connection is to be closed, *ret_what (@room bytes) says why. */
+/* Receives and handles one message. Return: 0; -EPIPE: the other side has gone; -ENOTRECOVERABLE: as
+ * vhost_blk_do(); -errno: the connection is to be closed, *ret_what (@room bytes) says why. */
 int exchange_message(struct session *s, char *ret_what, size_t room);
 
 /* Goes on with the message that was at hand when a predecessor died, if there was one.

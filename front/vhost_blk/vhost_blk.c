@@ -125,7 +125,8 @@ static void set_mode(struct vhost_blk *f)
 			vq_set_mode(&s->queue[i]->vq, disk_mode(f->conf.disk));
 }
 
-static void move_queues(struct vhost_blk *f)
+/* Return: 0; -ENOTRECOVERABLE: the connection must end, for move_why. */
+static int move_queues(struct vhost_blk *f)
 {
 	char why[sizeof(f->move_why)] = "";
 
@@ -139,11 +140,10 @@ static void move_queues(struct vhost_blk *f)
 	memcpy(f->move_why, why, sizeof(why));
 	pthread_cond_broadcast(&f->news);
 	pthread_mutex_unlock(&f->lock);
-	if (err == -ENOTRECOVERABLE)
-		end(f, why);
+	return err == -ENOTRECOVERABLE ? err : 0;
 }
 
-static void handle_todo(struct vhost_blk *f)
+int vhost_blk_do(struct vhost_blk *f)
 {
 	uint64_t v;
 
@@ -157,8 +157,7 @@ static void handle_todo(struct vhost_blk *f)
 	}
 	if (todo & FRONT_MODE)
 		set_mode(f);
-	if (todo & VHOST_BLK_MOVE)
-		move_queues(f);
+	return todo & VHOST_BLK_MOVE ? move_queues(f) : 0;
 }
 
 /* After a step of a session that gave @err. */
@@ -167,7 +166,7 @@ static void end_after(struct vhost_blk *f, int err, const char *what)
 	if (err == -EPIPE || err == -ECONNRESET)
 		end(f, NULL);
 	else if (err)
-		end(f, what);
+		end(f, err == -ENOTRECOVERABLE ? f->move_why : what);
 }
 
 static void handle_message(struct vhost_blk *f)
@@ -221,13 +220,10 @@ static void serve_once(struct vhost_blk *f)
 		{ .fd = may_talk ? s->backend.fd : -1, .events = POLLIN },
 	};
 
-	/* relaxed: a message that waited may have taken the wake-up and left the work */
-	bool left = __atomic_load_n(&f->todo, __ATOMIC_RELAXED);
-
-	if (poll(w, ARRAY_SIZE(w), left ? 0 : timeout_ms(at_ns, pause)) < 0)
+	if (poll(w, ARRAY_SIZE(w), timeout_ms(at_ns, pause)) < 0)
 		return;
-	if (w[0].revents || left)
-		handle_todo(f);
+	if (w[0].revents)
+		end_after(f, vhost_blk_do(f), NULL);
 	/* a move that failed may have ended the session */
 	if (w[3].revents && f->session)
 		handle_backend_reply(f);

@@ -99,14 +99,6 @@ static void lets_a_client_come_back_at_any_time(void **state)
 	house_close(&h);
 }
 
-/* Return: whether the front talks to @sock. */
-static bool is_served(int sock)
-{
-	uint64_t v;
-
-	return !vu_ask_u64(sock, VHOST_USER_GET_FEATURES, &v);
-}
-
 static void refuses_a_second_client(void **state)
 {
 	struct house h;
@@ -114,11 +106,11 @@ static void refuses_a_second_client(void **state)
 	open_house(&h, 1, -1, NULL, NULL);
 	int first = vu_connect(h.path);
 
-	assert_true(is_served(first));
+	assert_true(house_serves(first));
 	int second = vu_connect(h.path);
 
-	assert_false(is_served(second));
-	assert_true(is_served(first));
+	assert_false(house_serves(second));
+	assert_true(house_serves(first));
 	fd_close(second);
 	fd_close(first);
 	house_close(&h);
@@ -139,7 +131,7 @@ static void lets_a_successor_wait_for_the_end_of_its_predecessor(void **state)
 		fd_close(first);
 		int second = vu_connect(house.path);
 
-		assert_true(is_served(second));
+		assert_true(house_serves(second));
 		fd_close(second);
 	}
 	house_close(&house);
@@ -190,7 +182,7 @@ static void stops_in_the_middle_of_a_message(void **state)
 	open_house(&house, 1, -1, NULL, NULL);
 	int sock = vu_connect(house.path);
 
-	assert_true(is_served(sock));
+	assert_true(house_serves(sock));
 	assert_int_equal(send(sock, &h, sizeof(h), 0), sizeof(h));
 	wait_peeked(&house, sizeof(h));
 	for (unsigned i = 0; i < 3; i++) {
@@ -202,7 +194,7 @@ static void stops_in_the_middle_of_a_message(void **state)
 	fd_close(sock);
 }
 
-/* The work that came in the middle of a message is done when the message is. */
+/* The work that comes in the middle of a message is done before the message is. */
 static void does_what_came_during_a_message(void **state)
 {
 	struct vhost_user_hdr h = { VHOST_USER_SET_FEATURES,
@@ -226,9 +218,9 @@ static void does_what_came_during_a_message(void **state)
 	assert_int_equal(send(sock, &h, sizeof(h), 0), sizeof(h));
 	wait_peeked(&house, sizeof(h));
 	assert_int_equal(disk_resize(house.disk, MIB / 2, &e), 0);
-	assert_int_equal(send(sock, &features, 8, 0), 8);
 	assert_int_equal(recv(pair[0], &got, sizeof(got), MSG_WAITALL), sizeof(got));
 	assert_int_equal(got.request, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG);
+	assert_int_equal(send(sock, &features, 8, 0), 8);
 	house.front->ops->info(house.front, &info);
 	assert_true(info.resize_pending);
 	assert_false(house.front->ops->confirmed(house.front, clock_ns()));
@@ -332,7 +324,7 @@ static void serves_the_one_connection_it_was_given(void **state)
 	sem_init(&ended, 0, 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	open_house(&h, 1, pair[1], note_end, &ended);
-	assert_true(is_served(pair[0]));
+	assert_true(house_serves(pair[0]));
 	assert_int_not_equal(sem_trywait(&ended), 0);
 	fd_close(pair[0]);
 	assert_int_equal(sem_wait(&ended), 0);

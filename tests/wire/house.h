@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "client/client.h"
+#include "client/vu.h"
 #include "front/vhost_blk/vhost_blk.h"
 #include "media/ram/ram.h"
 
@@ -61,6 +62,14 @@ static inline void house_close(struct house *h)
 		poller_close(h->poller[i]);
 	unlink(h->path);
 	rmdir(h->dir);
+}
+
+/* Return: whether the front talks to @sock. */
+static inline bool house_serves(int sock)
+{
+	uint64_t v;
+
+	return !vu_ask_u64(sock, VHOST_USER_GET_FEATURES, &v);
 }
 
 /* @depth: of each queue; 0: the client's own. */
