@@ -57,9 +57,12 @@ static int on_hello(struct pfn *p, const struct fn_msg *hello)
 	struct fn_msg m = msg_of(FN_READY);
 
 	drop_all(p); /* of a posternd that is not there any more */
-	if (le16toh(hello->abi) < FN_ABI_OLDEST || le16toh(hello->abi_oldest) > FN_ABI_NEWEST)
-		return -EPROTONOSUPPORT;
+	uint16_t newest = le16toh(hello->abi), oldest = le16toh(hello->abi_oldest);
+	bool agreed = newest >= FN_ABI_OLDEST && oldest <= FN_ABI_NEWEST;
+
 	m.channel = hello->channel;
+	if (agreed)
+		m.abi = htole16((uint16_t)min_u32(newest, FN_ABI_NEWEST));
 	m.size_b = htole64(p->memory_id);
 	m.flags = htole32(conf->own_io ? FN_M_OWN_IO : 0);
 	m.down = htole32(conf->down & PFN_SET_ALL);
@@ -67,7 +70,9 @@ static int on_hello(struct pfn *p, const struct fn_msg *hello)
 	m.with_data = htole32(conf->with_data & PFN_SET_ALL);
 	copy_text(m.name, sizeof(m.name), conf->name);
 	copy_text(m.version, sizeof(m.version), conf->version);
-	return p->transport->say(p, &m);
+	int err = p->transport->say(p, &m); /* it learns that way why it cannot be, too */
+
+	return agreed ? err : -EPROTONOSUPPORT;
 }
 
 static int on_disk(struct pfn *p, const struct arrival *a)
@@ -283,6 +288,9 @@ int pfn_main(const struct pfn_conf *conf)
 	if (err == -ENOTCONN)
 		fprintf(stderr, "%s: a storage function: `postern function add NAME run=...` "
 			"or a machine of `vm run function=NAME` starts it\n", conf->name ? conf->name : "?");
+	else if (err == -EPROTONOSUPPORT)
+		fprintf(stderr, "%s: built for version %u of storage functions, the library has %u, and "
+			"posternd has others\n", conf->name ? conf->name : "?", conf->abi, PFN_ABI);
 	else if (err)
 		fprintf(stderr, "%s: %s\n", conf->name ? conf->name : "?", strerror(-err));
 	return err ? 1 : 0;

@@ -23,7 +23,8 @@
  * events of an observer that come without a slot; for those its reader says how far it
  * is (fn_side.taken), and what has no room is dropped.
  *
- * Versions: a program says the oldest and the newest that it speaks, posternd chooses.
+ * Versions: posternd says the oldest and the newest that it speaks, and the program chooses the
+ * newest that it speaks, too. One that speaks none of them says what it does speak, and ends.
  * Within a version nothing changes meaning; what was zero may get one.
  */
 #pragma once

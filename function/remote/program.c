@@ -88,8 +88,11 @@ static const char *judge_ready(struct program *p, const struct fn_msg *m)
 
 	if (p->is_ready)
 		return "it says twice that it is ready";
-	if (abi < FN_ABI_OLDEST || abi > FN_ABI_NEWEST)
-		return "it speaks another version of the interface";
+	if (abi < FN_ABI_OLDEST || abi > FN_ABI_NEWEST) {
+		snprintf(p->text, sizeof(p->text), "it speaks version %u of the interface, and this "
+			 "posternd %u to %u: build it with its library", abi, FN_ABI_OLDEST, FN_ABI_NEWEST);
+		return p->text;
+	}
 	if ((le32toh(m->down) | le32toh(m->up) | le32toh(m->with_data)) & ~ALL_OPS ||
 	    le32toh(m->flags) & ~(uint32_t)FN_M_OWN_IO)
 		return "it asks for what this version does not have";

@@ -17,7 +17,8 @@ struct program {
 	bool is_ready, has_ended;
 	int refused; /* the disk of channel refused_id, for this errno; what comes then is not yet read */
 	uint32_t refused_id;
-	const char *fault; /* static text: it has said what none may */
+	const char *fault; /* it has said what none may; static, or text */
+	char text[HOST_WHY_MAX];
 	uint32_t hello; /* the number of ours */
 	struct fn_msg said; /* READY */
 	unsigned asked;	   /* channels offered; relaxed atomic: a front's thread offers some */

@@ -4,7 +4,7 @@
  *   fake-function [WORD] [version=TEXT] [key=N] [fail=N] [how=exit|crash|stall|keep]
  * nothing: passes all on; xor: changes data with a key, both ways; watch: metadata alone; memory: serves
  * from its own memory; through: makes each request again as I/O of its own; lossy: forgets a byte of
- * what is written; refuse: wants no disk; early: ends before it is asked anything; probe PATH: tries what
+ * what is written; refuse: wants no disk; later: speaks a version of the interface that is not yet; early: ends before it is asked anything; probe PATH: tries what
  * a jail forbids, and says on standard error what came of it.
  * With the request numbered fail= (after the trial) it ends, crashes, or answers no more; keep: it answers
  * all but that one.
@@ -23,6 +23,8 @@
 #include <unistd.h>
 
 #include <postern/function.h>
+
+#include "wire/function.h"
 
 #define MEMORY_B (64ull << 20)
 
@@ -136,6 +138,17 @@ static void resized(struct pfn_disk *d)
 	fprintf(stderr, "fake: %s has %llu bytes now\n", d->name, (unsigned long long)d->size_b);
 }
 
+static int later(void)
+{
+	struct fn_msg m;
+
+	if (recv(FN_SOCKET, &m, sizeof(m), 0) != sizeof(m))
+		return 3;
+	m.kind = htole16(FN_READY);
+	m.abi = htole16(FN_ABI_NEWEST + 7);
+	return send(FN_SOCKET, &m, sizeof(m), 0) != sizeof(m);
+}
+
 static void *thread(void *arg)
 {
 	return arg;
@@ -226,6 +239,8 @@ int main(int argc, char **argv)
 		conf.requests = lossy;
 	if (!strcmp(args.kind, "refuse"))
 		conf.open = refuse;
+	if (!strcmp(args.kind, "later"))
+		return later();
 	if (!strcmp(args.kind, "early"))
 		return 3;
 	if (!strcmp(args.kind, "probe"))

@@ -405,7 +405,7 @@ static void speaks_a_version_that_there_is_not(void **state)
 
 		m.abi = htole16(versions[i]);
 		talk_say(&t, &m, sizeof(m));
-		assert_string_equal(t.p->fault, "it speaks another version of the interface");
+		assert_non_null(strstr(t.p->fault, "of the interface, and this posternd 1 to 1"));
 		talk_close(&t);
 	}
 }
