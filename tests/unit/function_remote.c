@@ -157,6 +157,32 @@ static void waits_for_a_slot_in_order(void **state)
 	rig_close(&g);
 }
 
+/* Its buffer is being fetched for that. */
+static void gives_the_next_write_the_slot_that_was_to_be_next(void **state)
+{
+	struct bed_req q[4];
+	struct rig g;
+
+	rig_start(&g, FN_TRANSFORM, REMOTE_PAUSE);
+	for (unsigned i = 0; i < 3; i++) {
+		rig_ask(&g, &q[i], REQ_WRITE, i * 4096ull, 4096, buf);
+		assert_int_equal(rig_take(&g).slot, i);
+	}
+	rig_answer(&g, 1, FN_DONE, FN_OK);
+	rig_answer(&g, 0, FN_DONE, FN_OK);
+	rig_turn(&g);
+	rig_ask(&g, &q[3], REQ_WRITE, 0, 4096, buf);
+	assert_int_equal(rig_take(&g).slot, 3);
+	rig_ask(&g, &q[0], REQ_WRITE, 0, 4096, buf);
+	assert_int_equal(rig_take(&g).slot, 0); /* the one that was free last */
+	for (unsigned i = 0; i < 4; i++)
+		if (i != 1)
+			rig_answer(&g, i, FN_DONE, FN_OK);
+	rig_turn(&g);
+	assert_int_equal(g.b.done, 5);
+	rig_close(&g);
+}
+
 /* What was answered is not given again; what was not is, in order, with the guest's data. */
 static void gives_a_new_program_what_the_old_one_had(void **state)
 {
@@ -681,6 +707,7 @@ int main(void)
 		cmocka_unit_test(ends_a_request_with_the_status_given),
 		cmocka_unit_test(takes_a_long_request_in_pieces),
 		cmocka_unit_test(waits_for_a_slot_in_order),
+		cmocka_unit_test(gives_the_next_write_the_slot_that_was_to_be_next),
 		cmocka_unit_test(gives_a_new_program_what_the_old_one_had),
 		cmocka_unit_test(bypasses_a_lost_program),
 		cmocka_unit_test(goes_around_the_buffers_of_a_program_that_hangs),
