@@ -88,7 +88,7 @@ struct pfn_disk {
 struct pfn_req {
 	struct pfn_disk *disk;
 	uint64_t off_b;
-	uint32_t len_b; /* at most PFN_BUF_B: longer ones come in pieces */
+	uint32_t len_b; /* with data at most PFN_BUF_B: longer ones come in pieces */
 	uint8_t op;	/* enum pfn_op */
 	uint8_t flags;	/* enum pfn_flag */
 	uint8_t status; /* enum pfn_status; with PFN_UP */
