@@ -64,7 +64,8 @@ static json_t *read_value(const json_t *schema, const json_t *param, const char 
 			resolve_kind_paths(schema, param, value);
 		return value;
 	}
-	value = is_type(param, "path") && !is_choice(param, text) ? absolute(text) : json_string(text);
+	value = is_type(param, "path") && !is_choice(param, text) ? absolute(text) :
+		json_string(text);
 	if (!value)
 		ctl_fail(err, 0, "bad_value", ctl_str(param, "name"), "the text is not UTF-8");
 	return value;
@@ -78,7 +79,8 @@ static int add(const json_t *schema, const json_t *param, const char *name, cons
 
 	if (have && !list)
 		return ctl_fail(err, -EINVAL, "bad_value", name, "is given twice");
-	if (list && !have && !*text && is_type(param, "kind")) /* none, instead of those there are */
+	/* none, instead of those there are */
+	if (list && !have && !*text && is_type(param, "kind"))
 		return json_object_set_new(out, name, json_array());
 	/* An unknown one goes as it is: whoever runs the command says what is allowed. */
 	value = read_value(schema, param, text, err);
@@ -123,8 +125,8 @@ static int add_word(const json_t *schema, const json_t *params, const char *word
 
 /* "--full", "--html FILE" or "--html=FILE" for full=on and html=FILE. @next: the word behind it, or
  * NULL. Return: 0; 1: it took that one, too; -EINVAL. */
-static int add_option(const json_t *schema, const json_t *params, const char *word, const char *next,
-		      json_t *out, struct ctl_error *err)
+static int add_option(const json_t *schema, const json_t *params, const char *word,
+		      const char *next, json_t *out, struct ctl_error *err)
 {
 	const char *eq = strchr(word, '='), *name = word + 2;
 	size_t len = eq ? (size_t)(eq - name) : strlen(name);
@@ -134,7 +136,8 @@ static int add_option(const json_t *schema, const json_t *params, const char *wo
 	const json_t *p = cli_find_param(params, key);
 
 	if (!p)
-		return ctl_fail(err, -EINVAL, "bad_option", word, "there is no such option: --control, "
+		return ctl_fail(err, -EINVAL, "bad_option", word,
+				"there is no such option: --control, "
 				"--json, --help and --version are, and --KEY for each parameter");
 	if (eq)
 		return add(schema, p, key, eq + 1, out, err);
@@ -154,8 +157,10 @@ json_t *cli_params(const json_t *schema, const json_t *cmd, char *const *words, 
 
 	for (int i = 0; i < n; i++) {
 		const json_t *params = json_object_get(cmd, "params");
-		int used = strncmp(words[i], "--", 2) ? add_word(schema, params, words[i], out, err) :
-			   add_option(schema, params, words[i], i + 1 < n ? words[i + 1] : NULL, out, err);
+		int used = strncmp(words[i], "--", 2) ?
+			   add_word(schema, params, words[i], out, err) :
+			   add_option(schema, params, words[i], i + 1 < n ? words[i + 1] : NULL,
+				      out, err);
 
 		if (used < 0) {
 			json_decref(out);

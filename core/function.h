@@ -28,8 +28,8 @@ struct function_ops {
 	/* It reads a write's data more than once: what it is given is a copy, if no step before it
 	 * has made one (core/bounce.h). */
 	bool needs_stable;
-	/* What it holds on the way down is on a list through req.hold and nowhere else: a request whose
-	 * deadline has passed may be taken off that list, and end. */
+	/* What it holds on the way down is on a list through req.hold and nowhere else: a request
+	 * whose deadline has passed may be taken off that list, and end. */
 	bool yields;
 
 	void (*close)(struct function *f); /* control thread; every lane closed */
@@ -38,14 +38,15 @@ struct function_ops {
 	void (*adjust)(const struct function *f, struct media_caps *caps);
 	/* Control thread. The disk's lanes have another size now. NULL: it does not matter. */
 	void (*resized)(struct function *f);
-	/* Control thread. Until lane_start() it makes no request of its own: the lane may not be complete,
-	 * or have another chain still. Return: 0 or -errno. */
+	/* Control thread. Until lane_start() it makes no request of its own: the lane may not be
+	 * complete, or have another chain still. Return: 0 or -errno. */
 	int (*lane_open)(struct function *f, struct lane *l, void **ret_state);
-	/* Control thread. The lane has its chain, in which this is the @step-th; it may make requests of
-	 * its own. NULL, as lane_stop: it never makes any. */
+	/* Control thread. The lane has its chain, in which this is the @step-th; it may make
+	 * requests of its own. NULL, as lane_stop: it never makes any. */
 	void (*lane_start)(void *state, unsigned step);
-	/* Control thread, before lane_close(), or lane_start() once more; no request is left. Returns when
-	 * no request of the function's own is in flight either, and it makes no more. */
+	/* Control thread, before lane_close(), or lane_start() once more; no request is left.
+	 * Returns when no request of the function's own is in flight either, and it makes no
+	 * more. */
 	void (*lane_stop)(void *state);
 	void (*lane_close)(void *state); /* control thread; it holds nothing */
 
@@ -53,16 +54,16 @@ struct function_ops {
 
 	enum step (*down)(void *state, struct req *r); /* NULL: pass */
 	enum step (*up)(void *state, struct req *r);   /* NULL: pass */
-	/* As down(), for @n requests that were taken together, ahead of the chain (struct lane, gate):
-	 * moves those that pass to the front of @reqs, in their order, and holds the others by
-	 * lane_hold(). Return: how many pass. NULL: it is no gate. */
+	/* As down(), for @n requests that were taken together, ahead of the chain (struct lane,
+	 * gate): moves those that pass to the front of @reqs, in their order, and holds the others
+	 * by lane_hold(). Return: how many pass. NULL: it is no gate. */
 	unsigned (*gate)(void *state, struct req **reqs, unsigned n);
 	/* Lets go what is due at @now_ns (the poller's clock). Return: when to be called again,
 	 * NEVER_NS if it holds nothing that waits for time. NULL: never waits. A function that
 	 * begins to wait calls poller_timer(). */
 	uint64_t (*timer)(void *state, uint64_t now_ns);
-	/* A queue that is to move waits for what is in flight: lets go all that is held only to pace it.
-	 * NULL: nothing is. */
+	/* A queue that is to move waits for what is in flight: lets go all that is held only to
+	 * pace it. NULL: nothing is. */
 	void (*hurry)(void *state);
 };
 

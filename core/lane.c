@@ -277,7 +277,8 @@ uint64_t lane_oldest_ns(const struct lane *l)
 	return since < now ? clock_ticks_to_ns(l->poller->scale, now - since) : 0;
 }
 
-/* Takes @r from who holds it. Return: false: its medium has it, or a function that does not yield. */
+/* Takes @r from who holds it. Return: false: its medium has it, or a function that does not
+ * yield. */
 static bool take_back(struct lane *l, struct req *r)
 {
 	bool waits = r->flags & REQ_F_AGAIN;
@@ -307,8 +308,8 @@ static void expire(struct lane *l, uint64_t since_ticks)
 	}
 }
 
-/* How long until the next look: until the first that is younger than @patience is not, or, when one is
- * past it and may end at any time, an eighth of it. */
+/* How long until the next look: until the first that is younger than @patience is not, or, when one
+ * is past it and may end at any time, an eighth of it. */
 static uint64_t until_next(const struct lane *l, uint64_t now, uint64_t patience, bool past)
 {
 	uint64_t most = past ? patience / 8 : patience;

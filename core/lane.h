@@ -90,15 +90,15 @@ struct lane_chain {
 	struct chain_step step[CHAIN_MAX];
 };
 
-/* Opens a function for a lane that is in use, for lane_set_chain(). Context: control thread. Return: 0;
- * what the function's lane_open() returns. */
+/* Opens a function for a lane that is in use, for lane_set_chain(). Context: control thread.
+ * Return: 0; what the function's lane_open() returns. */
 int lane_open_step(struct lane *l, struct function *f, struct chain_step *ret_step);
-/* Ends what the functions make of their own; lane_start() lets them go on. Context: control thread; waits
- * for the medium. Nothing else is in flight. */
+/* Ends what the functions make of their own; lane_start() lets them go on. Context: control thread;
+ * waits for the medium. Nothing else is in flight. */
 void lane_stop_functions(struct lane *l);
 
-/* Puts a function with a gate ahead of the chain. Context: control thread, lane not in use. Return: 0;
- * what the function's lane_open() returns. */
+/* Puts a function with a gate ahead of the chain. Context: control thread, lane not in use. Return:
+ * 0; what the function's lane_open() returns. */
 int lane_set_gate(struct lane *l, struct function *f);
 
 /* The rest: the poller's thread. */
@@ -106,7 +106,8 @@ int lane_set_gate(struct lane *l, struct function *f);
 /* Sets `plain`; after a change of what it depends on. */
 void lane_judge_plain(struct lane *l);
 
-/* @r is held on purpose: it does not grow old, and is no sign of a slow medium. And not any more. */
+/* @r is held on purpose: it does not grow old, and is no sign of a slow medium. And not any
+ * more. */
 void lane_hold(struct req *r);
 void lane_unhold(struct req *r);
 
@@ -124,8 +125,8 @@ void lane_halt(struct lane *l);
 void lane_go_on(struct lane *l);
 /* @r has ended with a status other than REQ_OK. Return: whether the lane keeps it, and stops. */
 bool lane_keeps(struct req *r);
-/* Gives what the lane keeps of @owner back to it, and what would be kept later: it is to be stopped,
- * until it sets `ending` to false. */
+/* Gives what the lane keeps of @owner back to it, and what would be kept later: it is to be
+ * stopped, until it sets `ending` to false. */
 void lane_forget(struct lane *l, struct req_owner *owner);
 
 /* Age of the oldest request in flight, 0 if none. Context: the poller's thread. */

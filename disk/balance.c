@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "disk/balance.h"
 
-/* Too much to do: as good as no idle time, and no less than every fourth turn ends or takes requests.
- * A few idle turns between two busy ones do not show as idle time; a turn that copies a part of a
- * long request does not show as work. */
+/* Too much to do: as good as no idle time, and no less than every fourth turn ends or takes
+ * requests. A few idle turns between two busy ones do not show as idle time; a turn that copies a
+ * part of a long request does not show as work. */
 #define SATURATED_BUSY_PCT 95
 #define SATURATED_TURNS_PCT 25
 /* Room for more. */

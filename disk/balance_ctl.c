@@ -181,7 +181,8 @@ static void move(const struct candidate *c, const struct watched *from, struct p
 	}
 	moves++;
 	last_move_ns = clock_ns();
-	snprintf(last_move, sizeof(last_move), "moved queue %u of disk '%s' from %s, which had been "
+	snprintf(last_move, sizeof(last_move),
+		 "moved queue %u of disk '%s' from %s, which had been "
 		 "saturated for %u s, to %s", c->queue, entry_name(e), from->poller->name,
 		 from->now.saturated, to->name);
 	log_info(NULL, "%s", last_move);

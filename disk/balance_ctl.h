@@ -12,8 +12,8 @@ struct poller;
 
 extern const struct ctl_cmd balance_cmds[];
 
-/* A timerfd that is ours to set; whoever watches it calls balance_ctl_tick(). What the state says of
- * it comes into force. */
+/* A timerfd that is ours to set; whoever watches it calls balance_ctl_tick(). What the state says
+ * of it comes into force. */
 void balance_ctl_start(struct ctl *ctl, int timer_fd);
 void balance_ctl_tick(void);
 /* Pollers have come or gone. */

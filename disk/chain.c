@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Another chain for a disk that is in use. All its lanes change together, when none has a request under
- * way: what one queue has written through the new chain, another must not read through the old one.
+ * Another chain for a disk that is in use. All its lanes change together, when none has a request
+ * under way: what one queue has written through the new chain, another must not read through the
+ * old one.
  */
 #include <string.h>
 #include <time.h>
@@ -68,8 +69,8 @@ static void nap(uint64_t *ns)
 	*ns = min_u64(2 * *ns, NAP_MAX_NS);
 }
 
-/* Takes the lock while no lane is being given back: those have functions that others are ending. Return:
- * whether it has. */
+/* Takes the lock while no lane is being given back: those have functions that others are ending.
+ * Return: whether it has. */
 static bool lock(struct disk *d)
 {
 	uint64_t until_ns = clock_ns() + QUIET_NS, nap_ns = NAP_MIN_NS;

@@ -13,12 +13,12 @@
 #include "disk/entry_ctl.h"
 #include "disk/place_ctl.h"
 
-/* What a VMM gets to confirm another size before the command is answered without that. Those that have
- * the channel for it need less than a millisecond. */
+/* What a VMM gets to confirm another size before the command is answered without that. Those that
+ * have the channel for it need less than a millisecond. */
 #define CONFIRM_WAIT_NS (300 * NS_PER_MS)
 
-/* The chain that a disk is to have: functions that it has, as they are or with other parameters, and new
- * ones. */
+/* The chain that a disk is to have: functions that it has, as they are or with other parameters,
+ * and new ones. */
 struct plan {
 	struct entry *e;
 	const json_t *was, *list; /* what the functions are, and are to be */
@@ -133,7 +133,8 @@ static int apply_functions(struct ctl *ctl, struct entry *e, const json_t *conf,
 	p.n = (unsigned)json_array_size(p.list);
 	if (p.n > CHAIN_MAX)
 		return ctl_fail(err, -ERANGE, "out_of_range", "function",
-				"a chain of %u is too long, at most %d are allowed", p.n, CHAIN_MAX);
+				"a chain of %u is too long, at most %d are allowed", p.n,
+				CHAIN_MAX);
 	memset(p.from, -1, sizeof(p.from));
 	keep_equals(&p);
 	int code = set_others(&p, err);
@@ -287,7 +288,8 @@ int disk_ctl_resize(struct ctl *ctl, const json_t *params, json_t **ret, struct 
 	if (!code && size_b != disk_size_b(e->disk)) {
 		code = resize(ctl, e, size_b, err);
 		if (!code)
-			log_info(entry_name(e), "resized to %llu bytes", (unsigned long long)size_b);
+			log_info(entry_name(e), "resized to %llu bytes",
+				 (unsigned long long)size_b);
 	}
 	if (code)
 		return code;

@@ -54,7 +54,8 @@ static int refuse(struct disk_error *e, enum disk_param param, const char *why)
 static int check_size(const struct disk *d, uint64_t size_b, struct disk_error *e)
 {
 	if (!size_b)
-		return refuse(e, DISK_PARAM_SIZE, "a size is needed: the medium has none of its own");
+		return refuse(e, DISK_PARAM_SIZE,
+			      "a size is needed: the medium has none of its own");
 	if (size_b & (d->blk_b - 1))
 		return refuse(e, DISK_PARAM_SIZE, "a multiple of the block size is needed");
 	if (size_b > INT64_MAX)

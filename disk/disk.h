@@ -40,8 +40,8 @@ struct disk_conf {
 	enum poll_mode mode;
 	struct function *gate; /* ahead of the chain, with an operation of that name; NULL: none */
 	struct disk_care care;
-	/* disk_stats() has something new for people: called on a poller's thread, does not wait. NULL is
-	 * fine. */
+	/* disk_stats() has something new for people: called on a poller's thread, does not wait.
+	 * NULL is fine. */
 	void (*news)(void *arg);
 	void *news_arg;
 };
@@ -57,7 +57,8 @@ struct disk_stats {
 	enum req_status why;	 /* of one of those */
 	unsigned nlane;
 	bool stopped;		 /* a lane takes nothing */
-	bool overdue;		 /* a lane has requests past their deadline, or has had to end some */
+	/* a lane has requests past their deadline, or has had to end some */
+	bool overdue;
 };
 
 /* A request in flight, for people. */
@@ -112,12 +113,12 @@ int disk_resize(struct disk *d, uint64_t size_b, struct disk_error *ret_error);
 void disk_set_mode(struct disk *d, enum poll_mode mode);
 /* Context: control thread. Return: 0; -ENOMEM: all is as it was. */
 int disk_set_care(struct disk *d, const struct disk_care *c);
-/* Gives the disk the chain of @function, at most CHAIN_MAX, of which some may be in the one that it has.
- * Requests wait meanwhile, at most a second; so does who takes or gives back a lane. Guests keep what they
- * have been told of the disk. Ownership: on success those that are in no chain any more are closed, and the
- * others are the disk's; on failure nothing has changed. Context: control thread; waits for what functions
- * have in flight of their own. Return: 0; -EBUSY: what is in flight does not end; -EINVAL with *ret_error;
- * what a function says when it is opened. */
+/* Gives the disk the chain of @function, at most CHAIN_MAX, of which some may be in the one that it
+ * has. Requests wait meanwhile, at most a second; so does who takes or gives back a lane. Guests
+ * keep what they have been told of the disk. Ownership: on success those that are in no chain any
+ * more are closed, and the others are the disk's; on failure nothing has changed. Context: control
+ * thread; waits for what functions have in flight of their own. Return: 0; -EBUSY: what is in
+ * flight does not end; -EINVAL with *ret_error; what a function says when it is opened. */
 int disk_set_chain(struct disk *d, struct function *const *function, unsigned n,
 		   struct disk_error *ret_error);
 /* A disk that has stopped in one lane stops in all; and goes on: what has failed is done again.
@@ -127,9 +128,9 @@ void disk_go_on(struct disk *d);
 /* Asks the pollers; waits for a turn of each. Context: control thread. */
 void disk_stats(struct disk *d, struct disk_stats *ret_stats);
 
-/* Copies out what is in flight, at most @max. A medium whose requests have all ended when it was given
- * them has none. Context: control thread; waits for a turn of each poller. Return: how many there are,
- * perhaps more than @max. */
+/* Copies out what is in flight, at most @max. A medium whose requests have all ended when it was
+ * given them has none. Context: control thread; waits for a turn of each poller. Return: how many
+ * there are, perhaps more than @max. */
 unsigned disk_requests(struct disk *d, struct disk_request *ret_reqs, unsigned max);
 
 /* A front announces itself, and goes. Context: control thread. */
@@ -143,8 +144,8 @@ void disk_each_front(struct disk *d, void (*fn)(struct front *f, void *arg), voi
 int disk_lane_get(struct disk *d, struct poller *p, struct lane **ret_lane);
 void disk_lane_put(struct disk *d, struct lane *l);
 
-/* Whether disk_lane_put(), by the last of its users, would not wait for the medium: of what was given
- * up nothing is left there. Context: as disk_lane_put(); the user has nothing in flight. */
+/* Whether disk_lane_put(), by the last of its users, would not wait for the medium: of what was
+ * given up nothing is left there. Context: as disk_lane_put(); the user has nothing in flight. */
 bool disk_lane_may_go(struct disk *d, struct lane *l);
 
 /* Judges @n requests of one owner, at most POLLER_BATCH, and sends on those that are good; the

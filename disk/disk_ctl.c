@@ -11,8 +11,9 @@
 #include "control/rpc.h"
 #include "disk/entry_ctl.h"
 
-/* What a disk gets to let go of its medium before the command that closes it is answered. Nearly all
- * need microseconds; others are closed when they can be, and meanwhile control serves the rest. */
+/* What a disk gets to let go of its medium before the command that closes it is answered. Nearly
+ * all need microseconds; others are closed when they can be, and meanwhile control serves the
+ * rest. */
 #define CLOSE_WAIT_NS (100 * NS_PER_MS)
 
 static struct list entries = { &entries, &entries };
@@ -51,7 +52,8 @@ static int judge_closing(const struct entry *e, struct ctl_error *err)
 {
 	if (!e->closing)
 		return 0;
-	return ctl_fail(err, -EBUSY, "busy", "name", "the disk is closing; its medium has not ended "
+	return ctl_fail(err, -EBUSY, "busy", "name",
+			"the disk is closing; its medium has not ended "
 			"what is in flight");
 }
 
@@ -179,7 +181,8 @@ static int finish_closing(struct ctl *ctl, struct entry *e, struct ctl_error *er
 	return 0;
 }
 
-/* Closes a listed disk, and what follows: at once if its medium allows, otherwise in disk_ctl_reap().
+/* Closes a listed disk, and what follows: at once if its medium allows, otherwise in
+ * disk_ctl_reap().
  * Return: 0 also for that; what opening it again says. */
 static int close_for(struct ctl *ctl, struct entry *e, enum closing what, struct ctl_error *err)
 {
@@ -193,7 +196,8 @@ static int close_for(struct ctl *ctl, struct entry *e, enum closing what, struct
 	if (e->disk) {
 		entry_stop(e);
 		if (!entry_wait(e, clock_ns() + CLOSE_WAIT_NS)) {
-			log_warn(entry_name(e), "closes when its medium has ended what is in flight");
+			log_warn(entry_name(e),
+				 "closes when its medium has ended what is in flight");
 			return 0;
 		}
 	}
@@ -274,7 +278,8 @@ static void come_back(struct ctl *ctl, struct entry *e)
 		log_error(entry_name(e), "not opened: %s: %s", err.param, err.text);
 }
 
-/* @conf as this version writes it: older ones had timeout_ms, a number, for timeout. Return: a new one. */
+/* @conf as this version writes it: older ones had timeout_ms, a number, for timeout. Return: a new
+ * one. */
 static json_t *renew(const json_t *conf)
 {
 	json_t *copy = json_deep_copy(conf), *ms = json_object_get(copy, "timeout_ms");
@@ -545,7 +550,8 @@ static const struct ctl_param create_params[] = {
 	  .help = "The disk's name, which you choose" },
 	{ .name = "medium", .type = CTL_KIND, .kind_set = "medium", .required = true,
 	  .help = "Where its data lives" },
-	{ .name = "size", .type = CTL_SIZE, .min = 512, .help = "Size; not given: the medium's own" },
+	{ .name = "size", .type = CTL_SIZE, .min = 512,
+	  .help = "Size; not given: the medium's own" },
 	{ .name = "front", .type = CTL_KIND, .kind_set = "front", .value = "vhost-user",
 	  .help = "How guests reach it" },
 	{ .name = "function", .type = CTL_KIND, .kind_set = "function", .list = true,

@@ -366,7 +366,8 @@ static void look_at_deadline(struct entry *e, const struct disk_stats *st)
 	char age[16];
 
 	if (st->overdue && !e->is_overdue)
-		log_warn(entry_name(e), "stalled: a request is older than timeout=%s (the oldest: %s)",
+		log_warn(entry_name(e),
+			 "stalled: a request is older than timeout=%s (the oldest: %s)",
 			 ctl_str(e->conf, "timeout"), format_ns(st->oldest_ns, age));
 	if (ended)
 		log_warn(entry_name(e), "%llu requests have ended with an error, on_timeout=error",
@@ -385,7 +386,8 @@ void entry_look(struct entry *e)
 	look_at_deadline(e, &st);
 	if (st.stopped && !e->is_halted) {
 		disk_halt(e->disk);
-		log_error(entry_name(e), "stopped: a change has failed (%s) and werror=stop keeps it "
+		log_error(entry_name(e),
+			  "stopped: a change has failed (%s) and werror=stop keeps it "
 			  "from the guest; `disk resume` does it again", req_status_name(st.why));
 	}
 	e->is_halted = st.stopped;

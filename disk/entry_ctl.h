@@ -69,8 +69,8 @@ bool entry_wait(struct entry *e, uint64_t until_ns);
 /* An eventfd, written to when a front has stopped or entry_look() has something to do; -1, as at
  * first: none. */
 void entry_set_wake(int fd);
-/* Takes away what the disk's front has in the file system, and what is kept for a successor: the disk
- * goes, or is to begin anew. */
+/* Takes away what the disk's front has in the file system, and what is kept for a successor: the
+ * disk goes, or is to begin anew. */
 void entry_forget(struct ctl *ctl, const struct entry *e);
 
 /* "size: ..." of disk_error as an error of the command. Return: -EINVAL. */
@@ -87,8 +87,8 @@ struct disk_care entry_care(const json_t *conf);
 /* The limit's own parameters in @conf, judged. Return: 0 with a new reference; -errno with @err. */
 int entry_limit(struct ctl *ctl, const json_t *conf, json_t **ret_params, struct ctl_error *err);
 
-/* Writes into the log what has become of an open disk since the last time; stops all of one that has
- * stopped in part. */
+/* Writes into the log what has become of an open disk since the last time; stops all of one that
+ * has stopped in part. */
 void entry_look(struct entry *e);
 
 /* What `disk requests` answers: a new reference. */

@@ -67,7 +67,8 @@ int place_move(struct entry *e, struct poller *const *poller, unsigned n, struct
 
 	if (code)
 		return ctl_fail(err, code, code == -EBUSY ? "busy" : "no_memory", "name",
-				"disk '%s': %s; its queues are where they were", entry_name(e), why);
+				"disk '%s': %s; its queues are where they were", entry_name(e),
+				why);
 	memmove(e->poller, poller, n * sizeof(struct poller *));
 	e->npoller = n;
 	return 0;

@@ -15,10 +15,11 @@ extern const struct ctl_cmd queue_cmds[];
  * line in the log, unless the caller wants to @insist. Return: 0; -ENOENT, -ERANGE with @err. */
 int place_choose(const struct entry *e, const json_t *conf, bool insist,
 		 struct poller **ret_poller, unsigned *ret_n, struct ctl_error *err);
-/* Brings the queues of the open @e to @poller[i % @n]. Waits at most FRONT_MOVE_NS. Error ids: busy,
- * no_memory. Return: 0; -EBUSY, -errno: it is as it was. */
+/* Brings the queues of the open @e to @poller[i % @n]. Waits at most FRONT_MOVE_NS. Error ids:
+ * busy, no_memory. Return: 0; -EBUSY, -errno: it is as it was. */
 int place_move(struct entry *e, struct poller *const *poller, unsigned n, struct ctl_error *err);
-/* What a change of the open @e to @conf asks for, if its pollers are part of that. As place_move(). */
+/* What a change of the open @e to @conf asks for, if its pollers are part of that. As
+ * place_move(). */
 int place_apply(struct entry *e, const json_t *conf, struct ctl_error *err);
 /* Whether @conf names its pollers: nobody else moves its queues then. */
 bool place_is_named(const json_t *conf);

@@ -77,8 +77,8 @@ static cpu_set_t default_cpus(void)
 }
 
 /* Whether a poller on @cpus may spin without end. Never on a host of one CPU, where nobody else
- * would run; on CPU 0 alone, where the kernel has work of its own, only if somebody has asked for it
- * (@told). */
+ * would run; on CPU 0 alone, where the kernel has work of its own, only if somebody has asked for
+ * it (@told). */
 static bool may_spin(const cpu_set_t *cpus, bool told)
 {
 	bool only_cpu0 = CPU_COUNT(cpus) == 1 && CPU_ISSET(0, cpus);
@@ -279,7 +279,8 @@ static json_t *show(const struct slot *s)
 			 (json_int_t)stat_get(&st->turns), "busy_turns",
 			 (json_int_t)stat_get(&st->busy_turns), "sleeps",
 			 (json_int_t)stat_get(&st->sleeps), "idle_ns",
-			 (json_int_t)clock_ticks_to_ns(s->poller->scale, poller_idle_ticks(s->poller)),
+			 (json_int_t)clock_ticks_to_ns(s->poller->scale,
+						       poller_idle_ticks(s->poller)),
 			 "thread", __atomic_load_n(&s->poller->tid, __ATOMIC_RELAXED));
 }
 
@@ -361,7 +362,8 @@ static const char *next_name(char *ret_name, size_t len)
 }
 
 /* Said again: success if nothing differs. */
-static int add_again(const struct slot *s, const cpu_set_t *cpus, json_t **ret, struct ctl_error *err)
+static int add_again(const struct slot *s, const cpu_set_t *cpus, json_t **ret,
+		     struct ctl_error *err)
 {
 	char are[CPUS_TEXT];
 
@@ -385,8 +387,8 @@ static int run_add(struct ctl *ctl, const json_t *params, json_t **ret, struct c
 	if (name && find(name))
 		return add_again(find(name), cpus ? &set : NULL, ret, err);
 	if (nslot == POLLERS_MAX)
-		return ctl_fail(err, -ENOSPC, "out_of_range", "name", "there are %d pollers already",
-				POLLERS_MAX);
+		return ctl_fail(err, -ENOSPC, "out_of_range", "name",
+				"there are %d pollers already", POLLERS_MAX);
 	name = name ? name : next_name(own, sizeof(own));
 	/* durable first; if it cannot start, a restart tries, and says why */
 	code = keep(ctl, name, cpus, true, err);
@@ -486,11 +488,13 @@ static const struct ctl_param add_params[] = {
 static const struct ctl_param remove_params[] = { NAME_PARAM(true), { 0 } };
 
 const struct ctl_cmd poller_cmds[] = {
-	{ .noun = "poller", .verb = "list", .help = "Show the pollers and why each polls as it does",
+	{ .noun = "poller", .verb = "list",
+	  .help = "Show the pollers and why each polls as it does",
 	  .columns = "name cpus mode disks queues taken load because", .run = run_list },
 	{ .noun = "poller", .verb = "set", .help = "Move a poller to other CPUs",
 	  .params = set_params, .run = run_set },
-	{ .noun = "poller", .verb = "add", .help = "Start another poller; new disks and busy queues "
+	{ .noun = "poller", .verb = "add",
+	  .help = "Start another poller; new disks and busy queues "
 	  "come to it", .params = add_params, .run = run_add, .columns = "name cpus" },
 	{ .noun = "poller", .verb = "remove", .help = "Move all queues off a poller, and end it",
 	  .params = remove_params, .run = run_remove },

@@ -22,8 +22,8 @@ void poller_ctl_look(void);
 int poller_ctl_start(struct ctl *ctl, unsigned n, const char *cpus, struct ctl_error *err);
 void poller_ctl_stop(void); /* no queue is left */
 
-/* @n pollers, of @have as many as there are and then those with the fewest disks; none that is being
- * removed. Return: how many of them are in @ret_pollers; fewer than @n: there are no more. */
+/* @n pollers, of @have as many as there are and then those with the fewest disks; none that is
+ * being removed. Return: how many of them are in @ret_pollers; fewer than @n: there are no more. */
 unsigned poller_ctl_choose(unsigned n, struct poller *const *have, unsigned nhave,
 			   struct poller **ret_pollers);
 /* The one with the fewest disks that is not among @but. Return: NULL: none is left. */

@@ -41,7 +41,8 @@ static const char *health(const struct entry *e, const struct disk_stats *st,
 	}
 	format_ns(st->oldest_ns, age);
 	if (st->orphans) {
-		snprintf(ret_why, len, "its medium still has %llu requests that have timed out, the "
+		snprintf(ret_why, len,
+			 "its medium still has %llu requests that have timed out, the "
 			 "oldest %s old", (unsigned long long)st->orphans, age);
 		return "stalled";
 	}
@@ -76,7 +77,8 @@ const char *entry_queue_state(enum front_queue_state state)
 static json_t *show_queue(const struct front_queue_info *q)
 {
 	json_t *o = json_pack("{s:i, s:s, s:i, s:s, s:i, s:o, s:o, s:o, s:o}", "queue",
-			      (int)q->index, "state", entry_queue_state(q->state), "size", (int)q->size,
+			      (int)q->index, "state", entry_queue_state(q->state), "size",
+			      (int)q->size,
 			      "ring", q->packed ? "packed" : "split", "inflight", (int)q->inflight,
 			      "requests", num(q->taken), "refused", num(q->refused), "kicks",
 			      num(q->kicks), "interrupts", num(q->calls));
@@ -163,7 +165,8 @@ static json_t *show_io(const struct lane_stats *s)
 		o = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "done", num(done),
 			      "bytes_b", num(s->op[i].bytes), "errors", num(s->op[i].errors),
 			      "p50_ns", num(quantile_ns(h, 50, 100)), "p99_ns",
-			      num(quantile_ns(h, 99, 100)), "p999_ns", num(quantile_ns(h, 999, 1000)));
+			      num(quantile_ns(h, 99, 100)), "p999_ns",
+			      num(quantile_ns(h, 999, 1000)));
 		json_object_set_new(all, req_op_name((enum req_op)i), o);
 	}
 	return all;
@@ -212,7 +215,8 @@ json_t *entry_show(const struct entry *e, bool all)
 	json_t *medium = show_medium(e);
 	json_t *o = json_pack("{s:s, s:O, s:s, s:s*}", "name", entry_name(e), "poll",
 			      json_object_get(e->conf, "poll"), "medium_kind",
-			      ctl_str(json_object_get(e->conf, "medium"), "kind"), "socket", socket);
+			      ctl_str(json_object_get(e->conf, "medium"), "kind"), "socket",
+			      socket);
 
 	if (!e->disk) {
 		json_object_set_new(o, "state", json_string(e->waits ? "waiting" : "failed"));

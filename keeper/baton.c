@@ -2,8 +2,8 @@
 /*
  * The keeper goes on as another program: it executes it and stays the same process, so that its
  * descriptors stay open, its children stay its own and guests notice nothing; the worker goes on
- * meanwhile. What each descriptor is, is in a memfd: a row of struct item, each with text behind it,
- * the head first. The new program has been asked before whether it can read that.
+ * meanwhile. What each descriptor is, is in a memfd: a row of struct item, each with text behind
+ * it, the head first. The new program has been asked before whether it can read that.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -67,14 +67,16 @@ static int write_office(const struct office *o, int to)
 	for (unsigned i = 0; !err && i < o->kept.n; i++) {
 		const struct kept_one *one = o->kept.one[i];
 
-		it = (struct item){ BATON_KEPT, (uint32_t)strlen(one->key) + 1, { one->fd, -1, -1, -1 },
+		it = (struct item){ BATON_KEPT, (uint32_t)strlen(one->key) + 1,
+				    { one->fd, -1, -1, -1 },
 				    { 0 } };
 		err = write_item(to, &it, one->key);
 	}
 	list_for_each(l, tmp, &o->sockets) {
 		const struct kept_socket *s = list_entry(l, struct kept_socket, node);
 
-		it = (struct item){ BATON_SOCKET, (uint32_t)strlen(s->path) + 1, { s->fd, -1, -1, -1 },
+		it = (struct item){ BATON_SOCKET, (uint32_t)strlen(s->path) + 1,
+				    { s->fd, -1, -1, -1 },
 				    { s->file.dev, s->file.ino, s->no } };
 		if (!err)
 			err = write_item(to, &it, s->path);
@@ -105,7 +107,8 @@ static int write_all(const struct keeper *k, const char *done, int to)
 		err = write_fd(to, BATON_UPGRADE, k->upgrade.listen.fd, &k->upgrade.file);
 	for (unsigned i = 0; !err && i < k->ncaller; i++)
 		err = write_fd(to, BATON_CALLER, k->caller_fd[i], NULL);
-	it = (struct item){ BATON_ASKER, (uint32_t)strlen(done) + 1, { k->upgrade.conn.fd, -1, -1, -1 },
+	it = (struct item){ BATON_ASKER, (uint32_t)strlen(done) + 1,
+			    { k->upgrade.conn.fd, -1, -1, -1 },
 			    { 0 } };
 	if (!err)
 		err = write_item(to, &it, done);
@@ -140,7 +143,8 @@ static int read_items(int fd, int (*take)(void *arg, const struct item *it, cons
 		memcpy(&it, all + at, sizeof(it));
 		at += sizeof(it);
 		left -= sizeof(it);
-		if (it.text_b > left || (first && (it.kind != BATON_HEAD || it.n[0] != BATON_VERSION)))
+		if (it.text_b > left ||
+		    (first && (it.kind != BATON_HEAD || it.n[0] != BATON_VERSION)))
 			return -EPROTO;
 		int err = take(arg, &it, all + at);
 		if (err)
@@ -230,9 +234,11 @@ static int take_item(void *arg, const struct item *it, const char *text)
 	case BATON_KEPT:
 		return kept_put(&k->office.kept, text, it->fd[0]);
 	case BATON_SOCKET:
-		return office_add_socket(&k->office, text, it->fd[0], file_of(it), (unsigned)it->n[2]);
+		return office_add_socket(&k->office, text, it->fd[0], file_of(it),
+					 (unsigned)it->n[2]);
 	case BATON_PROGRAM:
-		return programs_adopt(&k->office.programs, (pid_t)it->n[0], it->fd, (uint32_t)it->n[1],
+		return programs_adopt(&k->office.programs, (pid_t)it->n[0], it->fd,
+				      (uint32_t)it->n[1],
 				      (const struct keeper_request *)(const void *)text);
 	}
 	return take_worker(k, it, text);

@@ -18,8 +18,8 @@
 #define CLERKS_MAX 16
 #define ORDER_MIN_B (offsetof(struct clerk_order, req.path) + 1)
 
-/* Whether the keeper waits for what is being done. Each side changes WAITED once, by exchange, so one of
- * them is the last to have a say in it; the messages around it order everything else. */
+/* Whether the keeper waits for what is being done. Each side changes WAITED once, by exchange, so
+ * one of them is the last to have a say in it; the messages around it order everything else. */
 enum { WAITED, DONE, LATE };
 
 struct clerk {
@@ -36,7 +36,8 @@ static bool settle(uint32_t *word, uint32_t to)
 {
 	uint32_t was = WAITED;
 
-	return __atomic_compare_exchange_n(word, &was, to, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	return __atomic_compare_exchange_n(word, &was, to, false, __ATOMIC_RELAXED,
+					   __ATOMIC_RELAXED);
 }
 
 /* ---- the process ---- */
@@ -87,7 +88,8 @@ static void close_but(int a, int b)
 	close_range(from, ~0u, 0);
 }
 
-/* Has no descriptor but these: what it is stuck in may outlive us, and must hold nothing of ours. */
+/* Has no descriptor but these: what it is stuck in may outlive us, and must hold nothing of
+ * ours. */
 static void run(const struct office *o, int sock, uint32_t *word) __attribute__((noreturn));
 
 static void run(const struct office *o, int sock, uint32_t *word)
@@ -178,7 +180,8 @@ static struct clerk *start(struct clerks *cs, int *ret_err)
 	*ret_err = -ENOMEM;
 	if (!c)
 		return NULL;
-	c->word = mmap(NULL, sizeof(*c->word), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	c->word = mmap(NULL, sizeof(*c->word), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		       -1, 0);
 	if (c->word == MAP_FAILED || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
 		*ret_err = -errno;
 		if (c->word != MAP_FAILED)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Processes that touch paths for the keeper. A path may lie where nobody answers (a server that is
- * gone, a frozen file system): whoever opens it then waits in the kernel, perhaps for ever, and even
- * closing what was opened may wait. The keeper must not, since it watches the worker; nor could it
- * give up a thread, which would hold all of its descriptors. So it asks a clerk, a process that
- * has nothing but the state's directory, and goes on without it when that takes too long.
+ * gone, a frozen file system): whoever opens it then waits in the kernel, perhaps for ever, and
+ * even closing what was opened may wait. The keeper must not, since it watches the worker; nor
+ * could it give up a thread, which would hold all of its descriptors. So it asks a clerk, a process
+ * that has nothing but the state's directory, and goes on without it when that takes too long.
  * The keeper's one thread, but for the clerk's own half.
  */
 #pragma once
@@ -24,7 +24,8 @@ struct own_file {
 	ino_t ino; /* 0: none */
 };
 
-/* What a clerk is to do: OPEN, LISTEN, UNLISTEN or UNMAKE of req.path, the latter two if it is file. */
+/* What a clerk is to do: OPEN, LISTEN, UNLISTEN or UNMAKE of req.path, the latter two if it is
+ * file. */
 struct clerk_order {
 	struct own_file file;
 	struct keeper_request req; /* the last: it is sent as far as its path goes */
@@ -54,9 +55,9 @@ void clerks_init(struct clerks *cs, struct loop *loop, const struct office *offi
 void clerks_fini(struct clerks *cs);
 
 /* Has a clerk carry out @o for @e. What OPEN gives goes from there to @asker (borrowed), a worker's
- * request socket, with its answer. Return: 0; -ETIMEDOUT: somebody still waits for that path, or too
- * many wait; -errno. */
+ * request socket, with its answer. Return: 0; -ETIMEDOUT: somebody still waits for that path, or
+ * too many wait; -errno. */
 int clerks_send(struct clerks *cs, struct errand *e, const struct clerk_order *o, int asker);
-/* Waits no longer: @e is over, and what comes of it yet will be undone; @is_slow: which is worth a line in
- * the log. Return: false: it has just been done, and its end comes. */
+/* Waits no longer: @e is over, and what comes of it yet will be undone; @is_slow: which is worth a
+ * line in the log. Return: false: it has just been done, and its end comes. */
 bool clerks_give_up(struct clerks *cs, struct errand *e, bool is_slow);

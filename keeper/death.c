@@ -63,7 +63,8 @@ static int wait_word(uint32_t *word, uint32_t value, uint32_t *stop)
 	return syscall(SYS_futex_waitv, both, ARRAY_SIZE(both), 0, NULL, 0) < 0 ? errno : 0;
 }
 
-/* Return: whether nobody holds the cell; false: told to stop, or this kernel does not let us wait. */
+/* Return: whether nobody holds the cell; false: told to stop, or this kernel does not let us
+ * wait. */
 static bool wait_free(struct death *d, uint32_t *word)
 {
 	for (;;) {

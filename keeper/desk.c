@@ -2,7 +2,8 @@
 /*
  * What the worker that serves asks for. One request at a time: while a clerk or a program that
  * is being started takes its time, what the worker says next stays in its socket, and the
- * keeper goes on with everything else. Nothing takes longer than PATIENCE or the start of a program.
+ * keeper goes on with everything else. Nothing takes longer than PATIENCE or the start of a
+ * program.
  */
 #include <signal.h>
 #include <string.h>
@@ -70,7 +71,8 @@ static void judge(struct worker *w, int err)
 	else if (err == -ENOTCONN)
 		log_error(NULL, "worker %d does not take its answers: killed", w->pid);
 	else if (err)
-		log_warn(NULL, "worker %d was refused what it asked for: %s", w->pid, strerror(-err));
+		log_warn(NULL, "worker %d was refused what it asked for: %s", w->pid,
+			 strerror(-err));
 	if (err == -EPROTO || err == -ENOTCONN) {
 		loop_del(&w->keeper->loop, &w->request);
 		kill(w->pid, SIGKILL);
@@ -214,7 +216,8 @@ static int serve(struct worker *w, const struct keeper_request *req, const int *
 		return serve_program(w, req, fds, nfd);
 	a = (struct keeper_answer){ .err = nfd > 1 ? -EPROTO :
 						     office_serve(&k->office, req,
-								  nfd ? fds[0] : -1, &give, &order) };
+								  nfd ? fds[0] : -1, &give,
+								  &order) };
 	if (a.err == -EPROTO)
 		return -EPROTO;
 	if (a.err == OFFICE_CLERK) {
@@ -255,7 +258,8 @@ void request_ready(struct loop_watch *watch, uint32_t events)
 	}
 	if (n == -EMSGSIZE) { /* one descriptor more than we can have */
 		err = worker_answer(watch->fd, &no_room, NULL, 0);
-	} else if (n >= (ssize_t)sizeof(word.intro) && word.intro.op == KEEPER_INTRO && !w->intro.op) {
+	} else if (n >= (ssize_t)sizeof(word.intro) && word.intro.op == KEEPER_INTRO &&
+		   !w->intro.op) {
 		w->intro = word.intro;
 		w->intro.version[sizeof(w->intro.version) - 1] = '\0';
 		crew_met(w);

@@ -212,7 +212,8 @@ void jail_enter(const struct jail_conf *c, int report_fd)
 	held |= (uint32_t)!limit_memory(c->memory_mib) << KEEPER_JAIL_MEMORY;
 	held |= forbid_privileges();
 	held |= (uint32_t)!forbid_files(c->argv[0]) << KEEPER_JAIL_FILES;
-	/* the filter is the last, and what it is told to count as held the first thing it lets out */
+	/* the filter is the last, and what it is told to count as held the first thing it lets
+	 * out */
 	uint32_t calls = 1u << KEEPER_JAIL_CALLS;
 
 	if (filter_enter_program(getpid()))

@@ -16,18 +16,19 @@ struct jail_conf {
 	unsigned nfile;
 	uint32_t memory_mib;
 	const char *cpus; /* NULL: all that we have */
-	/* The tool that holds a machine: it is ours, and what it starts, QEMU, has to have files, sockets
-	 * and /dev/kvm; but no privilege, and no way to get one. */
+	/* The tool that holds a machine: it is ours, and what it starts, QEMU, has to have files,
+	 * sockets and /dev/kvm; but no privilege, and no way to get one. */
 	bool is_machine;
 };
 
-/* The pieces of @text, divided by blanks; quotation marks keep some together. Ownership: one block, the
- * caller's to free. Return: 0; -EINVAL: none, or a quotation without end; -ENOMEM. */
+/* The pieces of @text, divided by blanks; quotation marks keep some together. Ownership: one block,
+ * the caller's to free. Return: 0; -EINVAL: none, or a quotation without end; -ENOMEM. */
 int jail_split(const char *text, char ***ret_argv);
 
-/* Finds a program that is named without a '/' in PATH. @room holds KEEPER_PATH_MAX. Return: 0; -ENOENT. */
+/* Finds a program that is named without a '/' in PATH. @room holds KEEPER_PATH_MAX. Return: 0;
+ * -ENOENT. */
 int jail_find(const char *name, char *room);
 
-/* In a child of a process without threads: becomes the program. What holds is written to @report_fd,
- * as uint32_t; and, if it cannot be started, -errno behind it. Does not return. */
+/* In a child of a process without threads: becomes the program. What holds is written to
+ * @report_fd, as uint32_t; and, if it cannot be started, -errno behind it. Does not return. */
 void jail_enter(const struct jail_conf *c, int report_fd) __attribute__((noreturn));

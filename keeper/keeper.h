@@ -14,7 +14,8 @@ struct keeper_config {
 	const char *control_group; /* members may call, beside the own user and root; NULL: none */
 	const char *upgrade_path;  /* where replacing the program is asked for; NULL: nowhere */
 	const char *state_dir;	   /* created if missing; NULL: nothing is kept */
-	const char *kept_at;	   /* a vault for what must outlive the keeper, see vault.h; NULL: none */
+	/* a vault for what must outlive the keeper, see vault.h; NULL: none */
+	const char *kept_at;
 	const char *program;	   /* of the worker */
 	char *const *argv;	   /* of the worker; KEEPER_LINK_ARG is put behind it */
 	int hand_over_fd;	   /* the first worker inherits it, and the keeper closes it; -1 */
@@ -30,6 +31,6 @@ struct keeper_config {
  * Return: the exit status. */
 int keeper_run(const struct keeper_config *cfg);
 
-/* Whether a keeper of this program could go on with what @fd, another's baton, says. Return: the exit
- * status. */
+/* Whether a keeper of this program could go on with what @fd, another's baton, says. Return: the
+ * exit status. */
 int baton_check(int fd);

@@ -22,7 +22,8 @@ struct link {
 	pthread_mutex_t lock;	  /* one request at a time; and kept's */
 	struct keep keep;	  /* what the parts put there, the keeper holds */
 	struct kept kept;	  /* and listening sockets, by their paths */
-	struct link_ahead *ahead; /* asked for and not yet given out; the first @answered are here */
+	/* asked for and not yet given out; the first @answered are here */
+	struct link_ahead *ahead;
 	unsigned nahead, answered;
 };
 

@@ -22,7 +22,8 @@ struct office {
 	struct store store;
 	struct list sockets; /* those that the worker asked for, kept for its successors */
 	unsigned nsocket;
-	/* The file that was made last for the worker, until a state is saved that may speak of it. */
+	/* The file that was made last for the worker, until a state is saved that may speak of
+	 * it. */
 	char made[KEEPER_PATH_MAX];
 	struct own_file made_file;
 	struct kept kept;
@@ -118,7 +119,8 @@ struct keeper {
 
 /* An entry without a process. Return: NULL without memory. */
 struct worker *worker_new(struct keeper *k);
-/* Starts a worker of the program, which waits for HELLO. Return: NULL, with the error in *ret_err. */
+/* Starts a worker of the program, which waits for HELLO. Return: NULL, with the error in
+ * *ret_err. */
 struct worker *worker_spawn(struct keeper *k, int program_fd, int *ret_err);
 /* Return: 0; -errno, which is the worker's trouble: the keeper never waits for it. */
 int worker_tell(struct worker *w, const struct keeper_event *ev, int fd);
@@ -126,16 +128,17 @@ int worker_tell(struct worker *w, const struct keeper_event *ev, int fd);
 void worker_mute(struct worker *w);
 /* Ends one that has not served; it is reaped, and freed, later. */
 void worker_drop(struct worker *w);
-/* Ends it if need be, reaps it, and forgets it. May wait, as child_end() does, unless it is reaped. */
+/* Ends it if need be, reaps it, and forgets it. May wait, as child_end() does, unless it is
+ * reaped. */
 void worker_free(struct worker *w);
 /* Kills a child and reaps it, if that does not take long: for the keeper's own end. */
 void child_end(pid_t pid);
 
 /* Something that a worker asks; desk.c. */
 void request_ready(struct loop_watch *watch, uint32_t events);
-/* A worker waits for each answer, so it gets one on @sock: where the kernel does not pass on what belongs
- * to it, what it says of that. Return: 0, also if it has ended; -ENOTCONN: it does not read them; -errno: it
- * got a refusal. */
+/* A worker waits for each answer, so it gets one on @sock: where the kernel does not pass on what
+ * belongs to it, what it says of that. Return: 0, also if it has ended; -ENOTCONN: it does not read
+ * them; -errno: it got a refusal. */
 int worker_answer(int sock, const struct keeper_answer *a, const int *fds, unsigned nfd);
 /* What is waited for takes too long. */
 void desk_timer(struct keeper *k);
@@ -159,8 +162,8 @@ void crew_settle(struct keeper *k);
 void crew_stop(struct keeper *k);
 /* Ends all. */
 void crew_fini(struct keeper *k);
-/* The process @pid, connected by @fds (request, event, hold, life), serves already. Ownership: they are
- * taken. Return: 0; -errno. */
+/* The process @pid, connected by @fds (request, event, hold, life), serves already. Ownership: they
+ * are taken. Return: 0; -errno. */
 int crew_adopt(struct keeper *k, pid_t pid, const int fds[4], const struct keeper_intro *intro);
 /* @w takes over from the worker of now, which is ended. */
 void crew_replace(struct keeper *k, struct worker *w);
@@ -206,7 +209,8 @@ bool store_owns(const struct store *s, int fd);
 
 /* Judges @req, which came with @fd (or -1; borrowed), and carries out what touches no path of the
  * worker's. *ret_fd: what goes with the answer, the office's, or -1.
- * Return: 0; -errno; OFFICE_CLERK: a clerk is to do the rest, *ret_order; -EPROTO: it made no sense. */
+ * Return: 0; -errno; OFFICE_CLERK: a clerk is to do the rest, *ret_order; -EPROTO: it made no
+ * sense. */
 int office_serve(struct office *o, const struct keeper_request *req, int fd, int *ret_fd,
 		 struct clerk_order *ret_order);
 /* That rest, in the clerk. Return: 0; -errno. */
@@ -214,17 +218,21 @@ int office_carry_out(const struct office *o, const struct clerk_order *order,
 		     struct own_file *ret_file, int *ret_fd);
 /* What it made is not wanted any more. */
 void office_undo(const struct clerk_order *order, const struct clerk_report *r);
-/* @req has been carried out; @fd, or -1, came of it, and is taken. *ret_fd as above. Return: 0; -errno. */
+/* @req has been carried out; @fd, or -1, came of it, and is taken. *ret_fd as above. Return: 0;
+ * -errno. */
 int office_done(struct office *o, const struct keeper_request *req, const struct clerk_report *r,
 		int fd, int *ret_fd);
-/* Answers KEEPER_LIST on @sock: what is kept, then the sockets, from number @from on. Return: 0; -errno of sending. */
+/* Answers KEEPER_LIST on @sock: what is kept, then the sockets, from number @from on. Return: 0;
+ * -errno of sending. */
 int office_list(const struct office *o, unsigned from, int sock);
 void office_init(struct office *o);
 /* Has a vault at @at, and what is there. Return: 0; -errno. */
 int office_open_vault(struct office *o, const char *at);
 /* Ownership: @fd is taken. Return: 0; -ENOMEM. */
-int office_add_socket(struct office *o, const char *path, int fd, struct own_file file, unsigned no);
-/* Puts everything into a vault that was lost and is back. Return: 0, also if it was not lost; -errno. */
+int office_add_socket(struct office *o, const char *path, int fd, struct own_file file,
+		      unsigned no);
+/* Puts everything into a vault that was lost and is back. Return: 0, also if it was not lost;
+ * -errno. */
 int office_mend_vault(struct office *o);
 /* Lets go of everything but the store. */
 void office_fini(struct office *o);
@@ -237,8 +245,8 @@ int own_file_unlink(const char *path, const struct own_file *file);
 /* mkdir -p of all that comes before the last '/' in @path. Return: 0; -errno. */
 int make_parents(const char *path, mode_t mode);
 
-/* Tells systemd, if it wants to know; with @fd unless that is -1. Return: 0; -ENOTCONN: nobody wants
- * to; -errno. */
+/* Tells systemd, if it wants to know; with @fd unless that is -1. Return: 0; -ENOTCONN: nobody
+ * wants to; -errno. */
 int notify_send_fd(const char *text, int fd);
 void notify_send(const char *text);
 

@@ -133,7 +133,8 @@ static int abandon(struct program *p, int err)
 }
 
 /* Return: PROGRAMS_STARTING; -errno. */
-static int spawn(struct programs *ps, const struct keeper_request *req, const int *fds, unsigned nfd)
+static int spawn(struct programs *ps, const struct keeper_request *req, const int *fds,
+		 unsigned nfd)
 {
 	struct program *p = ps->n < PROGRAMS_MAX ? calloc(1, sizeof(*p)) : NULL;
 	struct jail_conf conf = { .nfile = nfd };

@@ -19,7 +19,8 @@ struct programs {
 	/* Return: 0; -errno: no worker may ask for @path. */
 	int (*may_have)(struct programs *ps, enum machine_part part, const char *path);
 	const char *tool; /* that holds a machine; NULL: postern, beside this program */
-	/* One that is not executed yet, and what it says until then: its jail, and -errno if it fails. */
+	/* One that is not executed yet, and what it says until then: its jail, and -errno if it
+	 * fails. */
 	struct program *starting;
 	int report_fd;
 	uint32_t said[2];
@@ -61,7 +62,8 @@ void programs_heard(struct programs *ps);
 /* The one that is starting takes too long: it is ended. Nobody watches report_fd any more. */
 void programs_give_up(struct programs *ps);
 bool programs_starting(const struct programs *ps);
-/* One that runs already, and is the worker's of now; @fds are its socket and pidfd, which are taken.
+/* One that runs already, and is the worker's of now; @fds are its socket and pidfd, which are
+ * taken.
  * Return: 0; -ENOMEM. */
 int programs_adopt(struct programs *ps, pid_t pid, const int fds[2], uint32_t jail,
 		   const struct keeper_request *req);

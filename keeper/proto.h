@@ -22,7 +22,8 @@
 struct keeper_intro {
 	uint32_t op;	   /* KEEPER_INTRO */
 	uint32_t protocol; /* KEEPER_PROTOCOL: all that follows is the same on both sides */
-	uint32_t state_min, state_max; /* versions of the state file that it reads; it writes the last */
+	/* versions of the state file that it reads; it writes the last */
+	uint32_t state_min, state_max;
 	uint32_t kept_min, kept_max;   /* versions of what parts keep; it writes the last */
 	char version[32];	       /* for people */
 	uint32_t baton_min, baton_max; /* of what a keeper goes on with; it leaves the last */
@@ -45,10 +46,11 @@ enum keeper_op {
 	KEEPER_GET,	 /* path -> a descriptor */
 	KEEPER_LIST,	 /* what is kept, and sockets by their paths, from the one numbered flags on
 			  * -> a struct keeper_list */
-	KEEPER_SPAWN,	 /* start path, a program and its arguments, in a jail, as group's; the
-			  * descriptors that come with it are the program's -> its socket, a pidfd.
-			  * With mode KEEPER_MACHINE path is that of a machine: its name, then words of
-			  * `postern vm run`, a line each; the memory that it shares comes with it */
+	/* start path, a program and its arguments, in a jail, as group's; the descriptors that come
+	 * with it are the program's -> its socket, a pidfd. With mode KEEPER_MACHINE path is that
+	 * of a machine: its name, then words of `postern vm run`, a line each; the memory that it
+	 * shares comes with it */
+	KEEPER_SPAWN,
 	KEEPER_ADOPT,	 /* the same, of one that runs since an earlier worker */
 	KEEPER_KILL,	 /* the program of process flags, by SIGKILL */
 	KEEPER_HEALTHY,	 /* flags disks are served */

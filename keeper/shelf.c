@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `posternd --keep`: a process that does nothing but hold descriptors, so that posternd itself can be
- * replaced with its container or host tools. The keeper is to it what a worker is to the keeper, with
- * three words: LIST, which is answered, PUT and DROP, which are not.
+ * `posternd --keep`: a process that does nothing but hold descriptors, so that posternd itself can
+ * be replaced with its container or host tools. The keeper is to it what a worker is to the keeper,
+ * with three words: LIST, which is answered, PUT and DROP, which are not.
  */
 #include <fcntl.h>
 #include <signal.h>

@@ -4,7 +4,8 @@
  * keeper's own, in lines of text, so that it works with a worker that does not, and so that no
  * worker can have a program started:
  *
- *   upgrade [keeper] [PATH]         keeper: of the keeper, too; PATH: absolute; none: the same again
+ *   upgrade [keeper] [PATH]         keeper: of the keeper, too; PATH: absolute; none: the same
+ *                                   again
  *   progress TEXT                   any number of these, then one of
  *   done from=V to=V gap_ns=N disks=N
  *   failed ID PARAM TEXT            PARAM is "-" where none is at fault
@@ -104,16 +105,18 @@ static const char *judge(const struct keeper_intro *old, const struct keeper_int
 			 bool with_keeper, char text[200])
 {
 	if (new->protocol != KEEPER_PROTOCOL)
-		snprintf(text, 200, "speaks protocol %u with its keeper, and this one %u", new->protocol,
-			 KEEPER_PROTOCOL);
+		snprintf(text, 200, "speaks protocol %u with its keeper, and this one %u",
+			 new->protocol, KEEPER_PROTOCOL);
 	else if (old->state_max < new->state_min || old->state_max > new->state_max)
 		snprintf(text, 200, "reads versions %u to %u of the state file, and it is of %u",
 			 new->state_min, new->state_max, old->state_max);
 	else if (old->kept_max < new->kept_min || old->kept_max > new->kept_max)
-		snprintf(text, 200, "goes on with versions %u to %u of what is kept, and it is of %u",
+		snprintf(text, 200,
+			 "goes on with versions %u to %u of what is kept, and it is of %u",
 			 new->kept_min, new->kept_max, old->kept_max);
 	else if (with_keeper && (BATON_VERSION < new->baton_min || BATON_VERSION > new->baton_max))
-		snprintf(text, 200, "goes on with versions %u to %u of what a keeper leaves, and it is of "
+		snprintf(text, 200,
+			 "goes on with versions %u to %u of what a keeper leaves, and it is of "
 			 "%u", new->baton_min, new->baton_max, BATON_VERSION);
 	else
 		return NULL;
@@ -298,8 +301,8 @@ static int open_program(struct upgrade *u, const char *path)
 	if (fd < 0 && *path != '/')
 		say(u, "failed bad_value binary an absolute path is needed");
 	else if (fd < 0)
-		say(u, "failed %s binary '%.300s': %s", errno == ENOENT ? "not_found" : "denied", path,
-		    strerror(errno));
+		say(u, "failed %s binary '%.300s': %s", errno == ENOENT ? "not_found" : "denied",
+		    path, strerror(errno));
 	else if (fstat(fd, &st) || !S_ISREG(st.st_mode) || access(path, X_OK))
 		say(u, "failed bad_value binary '%.300s' is not a program", path);
 	else
@@ -347,7 +350,8 @@ static void conn_ready(struct loop_watch *w, uint32_t events)
 
 	if (n < 0 && errno == EAGAIN)
 		return;
-	if (n <= 0 || u->step != UPGRADE_NONE) { /* it has gone, or talks on: what was begun goes on */
+	/* it has gone, or talks on: what was begun goes on */
+	if (n <= 0 || u->step != UPGRADE_NONE) {
 		hang_up(k);
 		return;
 	}

@@ -75,7 +75,8 @@ static int take_all(const struct vault *v, void (*take)(void *arg, const char *k
 
 	do {
 		int err = send_request(v, KEEPER_LIST, "", from, -1);
-		ssize_t n = err ? err : fd_recv(v->sock, &list, sizeof(list), fd, ARRAY_SIZE(fd), &nfd);
+		ssize_t n = err ? err :
+			    fd_recv(v->sock, &list, sizeof(list), fd, ARRAY_SIZE(fd), &nfd);
 
 		if (n < (ssize_t)sizeof(list.n) || list.n != nfd)
 			return n < 0 ? (int)n : -EPROTO;

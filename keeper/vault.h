@@ -14,7 +14,8 @@
 
 struct vault {
 	const char *at; /* NULL: there is none */
-	int sock;	/* a datagram socket for systemd's; or connected to a `posternd --keep`; -1 */
+	/* a datagram socket for systemd's; or connected to a `posternd --keep`; -1 */
+	int sock;
 };
 
 /* Opens @at (VAULT_SYSTEMD or the path of a socket; NULL: none) and gives what is there to
@@ -30,6 +31,6 @@ bool vault_is_lost(const struct vault *v);
 void vault_settle(struct vault *v);
 void vault_close(struct vault *v);
 
-/* `posternd --keep`: holds what keepers put, one of them at a time, for the next. Runs until SIGTERM
- * or SIGINT. Return: the exit status. */
+/* `posternd --keep`: holds what keepers put, one of them at a time, for the next. Runs until
+ * SIGTERM or SIGINT. Return: the exit status. */
 int vault_run(const char *path);

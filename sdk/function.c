@@ -287,7 +287,8 @@ int pfn_main(const struct pfn_conf *conf)
 	}
 	if (err == -ENOTCONN)
 		fprintf(stderr, "%s: a storage function: `postern function add NAME run=...` "
-			"or a machine of `vm run function=NAME` starts it\n", conf->name ? conf->name : "?");
+			"or a machine of `vm run function=NAME` starts it\n",
+			conf->name ? conf->name : "?");
 	else if (err == -EPROTONOSUPPORT)
 		fprintf(stderr, "%s: built for version %u of storage functions, the library has %u, and "
 			"posternd has others\n", conf->name ? conf->name : "?", conf->abi, PFN_ABI);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A machine of its own: a virtio-serial port for messages, and an NVDIMM that both sides map. The guest
- * is a stock one; its kernel makes a device DAX of the NVDIMM through sysfs, which needs root, once.
+ * A machine of its own: a virtio-serial port for messages, and an NVDIMM that both sides map. The
+ * guest is a stock one; its kernel makes a device DAX of the NVDIMM through sysfs, which needs
+ * root, once.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -20,7 +21,8 @@
 #define ND "/sys/bus/nd/devices/"
 #define DAX "/dev/dax0.0"
 #define MAP_B (FN_REGION_B - FN_REGION_OWN_B)
-#define AWAY_MS 20 /* between looks for a posternd that has gone: the port cannot be waited on then */
+/* between looks for a posternd that has gone: the port cannot be waited on then */
+#define AWAY_MS 20
 
 struct machine {
 	struct fn_stream stream;
@@ -178,7 +180,8 @@ static int machine_open(struct pfn *p)
 	if (!m)
 		return -ENOMEM;
 	p->own = m;
-	/* only one program may have it open, and one that has ended has it until it has no memory more */
+	/* only one program may have it open, and one that has ended has it until it has no memory
+	 * more */
 	p->fd = find_port(port) ? open(port, O_RDWR | O_NONBLOCK | O_CLOEXEC) : -1;
 	int err = p->fd < 0 ? -errno : map(p, m);
 

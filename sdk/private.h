@@ -46,7 +46,8 @@ struct transport {
 	bool (*found)(void);
 	int (*open)(struct pfn *p); /* Return: 0; -errno */
 	void (*close)(struct pfn *p);
-	/* Takes the next message, without waiting. Return: 1; 0: there is none; -errno: it is over. */
+	/* Takes the next message, without waiting. Return: 1; 0: there is none; -errno: it is
+	 * over. */
 	int (*take)(struct pfn *p, struct arrival *ret);
 	int (*say)(struct pfn *p, const struct fn_msg *m);
 	/* Lets go of what came with FN_DISK. */

@@ -71,7 +71,8 @@ enum fn_to {
 enum fn_from {
 	FN_PASS = 1, /* the request goes on in its direction, with what its buffer holds now */
 	FN_DONE,     /* it ends here, with status; of one on its way up: it goes on with status */
-	FN_IO,	     /* a request of its own: op, flags, off_b, len_b, at buf_off_b of slot's buffer */
+	/* a request of its own: op, flags, off_b, len_b, at buf_off_b of slot's buffer */
+	FN_IO,
 };
 
 enum fn_flag {
@@ -148,11 +149,11 @@ static_assert(sizeof(struct fn_rings) == 5 * 4096, "whole pages");
  * Messages, over a SOCK_SEQPACKET pair whose one end a process finds as FN_SOCKET.
  * FN_HELLO comes first, and again from a new posternd: all that was before is void.
  *
- * A program in a machine of its own finds the same messages as a stream, whole ones behind each other,
- * on the virtio-serial port FN_PORT; and memory on an NVDIMM of FN_REGION_B, which it maps as device
- * DAX. The kernel of its guest keeps the first FN_REGION_OWN_B for itself; what follows begins with a
- * struct fn_region, and FN_DISK says where in it a channel lies, instead of bringing descriptors. Who
- * sleeps is woken by FN_KICK, in both directions.
+ * A program in a machine of its own finds the same messages as a stream, whole ones behind each
+ * other, on the virtio-serial port FN_PORT; and memory on an NVDIMM of FN_REGION_B, which it maps
+ * as device DAX. The kernel of its guest keeps the first FN_REGION_OWN_B for itself; what follows
+ * begins with a struct fn_region, and FN_DISK says where in it a channel lies, instead of bringing
+ * descriptors. Who sleeps is woken by FN_KICK, in both directions.
  */
 #define FN_SOCKET 3	  /* the descriptor that a process is started with */
 #define FN_FIRST_FILE 4	  /* and those it was given, in order */
@@ -161,12 +162,14 @@ static_assert(sizeof(struct fn_rings) == 5 * 4096, "whole pages");
 
 enum fn_msg_kind {
 	FN_HELLO = 1, /* to: abi, abi_oldest: what posternd speaks; channel: any number */
-	FN_READY,     /* from: abi: what was chosen; channel: of the HELLO that it answers, so that
-		       * what was said to a posternd before is known; masks; version of the program */
+	/* from: abi: what was chosen; channel: of the HELLO that it answers, so that what was said
+	 * to a posternd before is known; masks; version of the program */
+	FN_READY,
 	FN_DISK,      /* to: a channel, with rings, buffers and what wakes posternd (an eventfd) */
 	FN_DISK_READY, /* from: it is mapped and polled; or status says why not */
 	FN_DISK_GONE, /* to: it is over; what was not answered needs no answer */
-	FN_KICK,      /* to: a ring has something new, nothing else counts; from a machine: of channel */
+	/* to: a ring has something new, nothing else counts; from a machine: of channel */
+	FN_KICK,
 	FN_STOP,      /* to: end */
 	FN_DISK_SIZE, /* to: a channel's size_b and below_b are others now */
 	FN_BORN,      /* from a machine: a program has begun there, and knows of nothing before */
@@ -189,10 +192,11 @@ struct fn_msg {
 	le32 channel;
 	le32 status;  /* DISK_READY: 0, or an errno */
 	le32 flags;
-	/* READY: sets of 1 << fn_op. Down: on the way to the medium; up: on the way back; with_data:
-	 * reads are seen up with their data, writes down. */
+	/* READY: sets of 1 << fn_op. Down: on the way to the medium; up: on the way back;
+	 * with_data: reads are seen up with their data, writes down. */
 	union {
-		le32 down, rings_page; /* DISK, to a machine: where they are behind struct fn_region's */
+		/* DISK, to a machine: where they are behind struct fn_region's */
+		le32 down, rings_page;
 	};			       /* beginning, in FN_PAGE_B */
 	union {
 		le32 up, bufs_page;

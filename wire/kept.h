@@ -104,8 +104,8 @@ struct kept_page {
 	uint32_t version;
 	uint32_t current; /* of copy[] */
 	uint32_t crashed; /* the process ended by a fault of its own; 0: it was killed */
-	/* Messages about the size that are not answered; each gets one, and the last says that it is known.
-	 * 0 in pages of programs that did not count them. */
+	/* Messages about the size that are not answered; each gets one, and the last says that it
+	 * is known. 0 in pages of programs that did not count them. */
 	uint32_t resize_asked;
 	uint64_t slots[KEPT_SLOTS / 64];
 	uint32_t replay[KEPT_QUEUES]; /* enum kept_replay */

@@ -27,8 +27,8 @@ static int peek_off(int sock)
 	return getsockopt(sock, SOL_SOCKET, SO_PEEK_OFF, &off, &len) ? -errno : off;
 }
 
-/* What the front has to do besides, while it waits for the front end. Return: 0; -EPIPE: the front is to
- * stop; -errno: the connection must end. */
+/* What the front has to do besides, while it waits for the front end. Return: 0; -EPIPE: the front
+ * is to stop; -errno: the connection must end. */
 static int look_around(struct session *s, bool is_woken)
 {
 	uint64_t at_ns;
@@ -41,7 +41,8 @@ static int look_around(struct session *s, bool is_woken)
 	return err || !s->alone ? err : replay_next(s, &at_ns);
 }
 
-/* Until when a wait for the front end may go on: other fronts wait for the queue that is replayed alone. */
+/* Until when a wait for the front end may go on: other fronts wait for the queue that is replayed
+ * alone. */
 static int patience_ms(const struct session *s)
 {
 	uint64_t now_ns = clock_ns();
@@ -73,8 +74,8 @@ static int wait_more(struct session *s, int *edge)
 	return look_around(s, is_woken);
 }
 
-/* Return: 0: a reply can be sent; as look_around(); -errno. Whoever does not read our answers holds up
- * nobody else. */
+/* Return: 0: a reply can be sent; as look_around(); -errno. Whoever does not read our answers holds
+ * up nobody else. */
 static int wait_room(struct session *s)
 {
 	struct pollfd w[2] = { { .fd = s->sock, .events = POLLOUT },

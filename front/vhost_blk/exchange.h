@@ -25,8 +25,8 @@
 
 struct session;
 
-/* Receives and handles one message. Return: 0; -EPIPE: the other side has gone; -ENOTRECOVERABLE: as
- * vhost_blk_do(); -errno: the connection is to be closed, *ret_what (@room bytes) says why. */
+/* Receives and handles one message. Return: 0; -EPIPE: the other side has gone; -ENOTRECOVERABLE:
+ * as vhost_blk_do(); -errno: the connection is to be closed, *ret_what (@room bytes) says why. */
 int exchange_message(struct session *s, char *ret_what, size_t room);
 
 /* Goes on with the message that was at hand when a predecessor died, if there was one.

@@ -42,8 +42,8 @@ struct vhost_blk {
 #define VHOST_BLK_STOP (1u << 31)
 #define VHOST_BLK_MOVE (1u << 30)
 
-/* Does what control has asked for since the wake-up; also in the middle of a message. Context: the front's
- * thread. Return: 0; -ENOTRECOVERABLE: the connection must end, for move_why. */
+/* Does what control has asked for since the wake-up; also in the middle of a message. Context: the
+ * front's thread. Return: 0; -ENOTRECOVERABLE: the connection must end, for move_why. */
 int vhost_blk_do(struct vhost_blk *f);
 
 /* A queue of a connection. It runs when all that it needs is there. */

@@ -144,8 +144,8 @@ static enum step limit_down(void *state, struct req *r)
 	return admit_or_hold(l, r, poller_now_ns(l->lane->poller)) ? STEP_PASS : STEP_HELD;
 }
 
-/* Charges reads and writes that may all go. Return: false: they may not, or there are others; nothing
- * is charged. */
+/* Charges reads and writes that may all go. Return: false: they may not, or there are others;
+ * nothing is charged. */
 static inline bool admit_all(struct limit *f, struct req *const *reqs, unsigned n, uint64_t now_ns)
 {
 	uint64_t bytes = 0, burst_ns = burst_of(f);
@@ -165,7 +165,8 @@ static inline bool admit_all(struct limit *f, struct req *const *reqs, unsigned 
 	return true;
 }
 
-/* Of its own, so that a disk without limits pays for no registers of it: 0.6 instructions a request. */
+/* Of its own, so that a disk without limits pays for no registers of it: 0.6 instructions a
+ * request. */
 static __attribute__((noinline)) unsigned gate_limited(struct limit_lane *l, struct req **reqs,
 						       unsigned n)
 {

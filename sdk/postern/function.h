@@ -92,9 +92,10 @@ struct pfn_req {
 	uint8_t op;	/* enum pfn_op */
 	uint8_t flags;	/* enum pfn_flag */
 	uint8_t status; /* enum pfn_status; with PFN_UP */
-	/* Its data, if there is any and it was asked for (pfn_conf.with_data): of a write on its way
-	 * down, or a read that went well on its way up. For a read on its way down, room for an
-	 * answer. Aligned to a page; changed in place; not yours any more after pass or done. NULL. */
+	/* Its data, if there is any and it was asked for (pfn_conf.with_data): of a write on its
+	 * way down, or a read that went well on its way up. For a read on its way down, room for an
+	 * answer. Aligned to a page; changed in place; not yours any more after pass or done.
+	 * NULL. */
 	void *data;
 	uint64_t age_ns; /* since Postern took it from the guest; with PFN_UP */
 	void *user;	 /* yours */
@@ -130,8 +131,8 @@ struct pfn_conf {
 	uint32_t own_io; /* 1: it makes requests of its own */
 	uint32_t spin_us; /* it polls this long after the last request, then sleeps; 0: by itself */
 
-	/* Requests in the order in which they passed; each is to be passed or done, now or later, in
-	 * any order. */
+	/* Requests in the order in which they passed; each is to be passed or done, now or later,
+	 * in any order. */
 	void (*requests)(struct pfn_disk *d, struct pfn_req **reqs, unsigned n);
 	/* A disk comes: 0; an errno to refuse it. NULL: takes all. */
 	int (*open)(struct pfn_disk *d);
@@ -154,14 +155,15 @@ void pfn_close(struct pfn *p); /* NULL is fine */
 int pfn_turn(struct pfn *p);
 /* Waits until there is something for pfn_turn(), at most @timeout_ms (-1: for ever). */
 void pfn_sleep(struct pfn *p, int timeout_ms);
-/* A descriptor that is readable when there may be something, but only between pfn_arm() and the next
- * pfn_turn(); for programs with a loop of their own. pfn_arm() returns false if there is something
- * already. */
+/* A descriptor that is readable when there may be something, but only between pfn_arm() and the
+ * next pfn_turn(); for programs with a loop of their own. pfn_arm() returns false if there is
+ * something already. */
 int pfn_fd(const struct pfn *p);
 bool pfn_arm(struct pfn *p);
 /* Turns and sleeps until the end. Return: 0; -errno. */
 int pfn_run(struct pfn *p);
-/* pfn_open(), pfn_run() and pfn_close(); says on standard error what is wrong. Return: for exit(). */
+/* pfn_open(), pfn_run() and pfn_close(); says on standard error what is wrong. Return: for
+ * exit(). */
 int pfn_main(const struct pfn_conf *conf);
 void *pfn_user(const struct pfn *p);
 
@@ -170,8 +172,8 @@ void pfn_pass(struct pfn_req *r);
 /* Ends a request on its way down, or gives one on its way up another status. */
 void pfn_done(struct pfn_req *r, enum pfn_status status);
 
-/* Return: 0: done() is called exactly once, from a later turn; -EAGAIN: too many at once; -EINVAL: the
- * data is not where it may be, or the function has not said that it makes I/O of its own. */
+/* Return: 0: done() is called exactly once, from a later turn; -EAGAIN: too many at once; -EINVAL:
+ * the data is not where it may be, or the function has not said that it makes I/O of its own. */
 int pfn_io_submit(struct pfn_io *io);
 #define PFN_IO_MAX 64
 /* A buffer of PFN_BUF_B for I/O of its own. Return: NULL: all 32 of the disk are in use. */

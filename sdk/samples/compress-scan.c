@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * compress-scan: watches what is written and tells how far it can be compressed, and how much of it has
- * been written before. A preprocessor next to the data: nothing of it crosses a network.
+ * compress-scan: watches what is written and tells how far it can be compressed, and how much of it
+ * has been written before. A preprocessor next to the data: nothing of it crosses a network.
  *
  *	postern function add scan run=/usr/local/libexec/postern/compress-scan file=web.json
  *	postern disk create web ... function=remote,name=scan,mode=observe
  *	cat web.json
  *
  * It looks at blocks of 4 KiB: zlib's fastest level tells the size, and a set of the last million
- * fingerprints which are duplicates. The report is one JSON object, written anew as requests come, once
- * a second at most, and when the disk goes; a program that is started again counts from zero. An observer:
- * the guest never waits for it; `function show` counts what it missed.
+ * fingerprints which are duplicates. The report is one JSON object, written anew as requests come,
+ * once a second at most, and when the disk goes; a program that is started again counts from zero.
+ * An observer: the guest never waits for it; `function show` counts what it missed.
  */
 #include <inttypes.h>
 #include <isa-l.h>
@@ -104,7 +104,8 @@ static void requests(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		const unsigned char *data = reqs[i]->data;
 
-		for (uint32_t at = 0; data && !d->test && at + BLOCK_B <= reqs[i]->len_b; at += BLOCK_B)
+		for (uint32_t at = 0; data && !d->test && at + BLOCK_B <= reqs[i]->len_b;
+		     at += BLOCK_B)
 			look_at(data + at);
 		pfn_pass(reqs[i]);
 	}
@@ -122,7 +123,8 @@ int main(void)
 {
 	struct pfn_conf conf = { .abi = PFN_ABI, .size = sizeof(conf), .name = "compress-scan",
 				 .version = "1", .down = PFN_SET(PFN_WRITE),
-				 .with_data = PFN_SET(PFN_WRITE), .requests = requests, .gone = gone };
+				 .with_data = PFN_SET(PFN_WRITE), .requests = requests,
+				 .gone = gone };
 
 	if (deflateInit(&deflater, Z_BEST_SPEED) != Z_OK) {
 		fprintf(stderr, "compress-scan: no memory\n");

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * crypt: what the medium holds is encrypted, what the guest sees is not. AES-XTS, by OpenSSL, in the
- * layout of dm-crypt's aes-xts-plain64, so that `cryptsetup open --type plain` reads the medium.
+ * crypt: what the medium holds is encrypted, what the guest sees is not. AES-XTS, by OpenSSL, in
+ * the layout of dm-crypt's aes-xts-plain64, so that `cryptsetup open --type plain` reads the
+ * medium.
  *
  *	openssl rand -out web.key 64
  *	postern function add c1 run=/usr/local/libexec/postern/crypt read=web.key
  *	postern disk create web ... function=remote,name=c1
  *
- * The key comes by descriptor: 64 bytes for AES-256, 32 for AES-128. `crypt 4096` counts sectors of 4
- * KiB instead of 512 bytes (dm-crypt's sector_size:4096 iv_large_sectors), which is four times as fast.
- * What was discarded reads as noise. Zeroes are refused: a guest then writes them.
+ * The key comes by descriptor: 64 bytes for AES-256, 32 for AES-128. `crypt 4096` counts sectors of
+ * 4 KiB instead of 512 bytes (dm-crypt's sector_size:4096 iv_large_sectors), which is four times as
+ * fast. What was discarded reads as noise. Zeroes are refused: a guest then writes them.
  */
 #include <errno.h>
 #include <openssl/evp.h>
@@ -68,8 +69,8 @@ static void requests(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
 static int opened(struct pfn_disk *d)
 {
 	if (d->mode != PFN_TRANSFORM || d->blk_b % sector_b) {
-		fprintf(stderr, "crypt: disk %s: needs mode=transform and blocks of %u bytes\n", d->name,
-			sector_b);
+		fprintf(stderr, "crypt: disk %s: needs mode=transform and blocks of %u bytes\n",
+			d->name, sector_b);
 		return EINVAL;
 	}
 	return 0;
@@ -107,7 +108,8 @@ static void take_key(void)
 
 int main(int argc, char **argv)
 {
-	struct pfn_conf conf = { .abi = PFN_ABI, .size = sizeof(conf), .name = "crypt", .version = "1",
+	struct pfn_conf conf = { .abi = PFN_ABI, .size = sizeof(conf), .name = "crypt",
+				 .version = "1",
 				 .down = PFN_SET(PFN_WRITE) | PFN_SET(PFN_ZEROES),
 				 .up = PFN_SET(PFN_READ),
 				 .with_data = PFN_SET(PFN_WRITE) | PFN_SET(PFN_READ),

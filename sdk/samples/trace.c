@@ -7,8 +7,9 @@
  *	fio --name=again --read_iolog=web.log --replay_redirect=copy.img --ioengine=io_uring
  *
  * The file is fio's iolog, version 3: one request a line, with its time in microseconds since the
- * program began. An observer: the guest never waits for it, and what it cannot keep up with is left out
- * (`function show` counts). One that is killed loses the last second; the next one goes on behind it.
+ * program began. An observer: the guest never waits for it, and what it cannot keep up with is left
+ * out (`function show` counts). One that is killed loses the last second; the next one goes on
+ * behind it.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -57,8 +58,8 @@ static void requests(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
 		const struct pfn_req *r = reqs[i];
 
 		if (!d->test)
-			fprintf(log_file, "%" PRIu64 " %s %s %" PRIu64 " %u\n", us, d->name, action(r),
-				r->off_b, r->len_b);
+			fprintf(log_file, "%" PRIu64 " %s %s %" PRIu64 " %u\n", us, d->name,
+				action(r), r->off_b, r->len_b);
 		pfn_pass(reqs[i]);
 	}
 	if (now - flushed_ns > FLUSH_NS) {
@@ -67,8 +68,8 @@ static void requests(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
 	}
 }
 
-/* Disks come once for each lane, and again with each guest; the log names each once, and never says that
- * one is closed: fio does not open it again. */
+/* Disks come once for each lane, and again with each guest; the log names each once, and never says
+ * that one is closed: fio does not open it again. */
 static bool is_new(const char *name)
 {
 	for (unsigned i = 0; i < nknown; i++)
@@ -96,8 +97,10 @@ static void gone(struct pfn_disk *d)
 
 int main(void)
 {
-	struct pfn_conf conf = { .abi = PFN_ABI, .size = sizeof(conf), .name = "trace", .version = "1",
-				 .down = PFN_SET_ALL, .requests = requests, .open = opened, .gone = gone };
+	struct pfn_conf conf = { .abi = PFN_ABI, .size = sizeof(conf), .name = "trace",
+				 .version = "1",
+				 .down = PFN_SET_ALL, .requests = requests, .open = opened,
+				 .gone = gone };
 	struct stat st;
 
 	log_file = fdopen(LOG_FD, "a");

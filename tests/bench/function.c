@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `function`: what a storage function that does nothing costs, without a front. This thread is client
- * and poller in one: it submits to a disk's lane and turns the poller by hand. The medium is null or,
- * with ram=BYTES, ram of so many, so that a read has data that the program has not seen.
- *   cpu= depth= ms= bs= write=0|1 touch=0|1 mode=none|transform|observe peer=CPU ram=BYTES replace=N
- * mode=none: no function, for comparison. With touch=1 it does something after all: it reads and changes
- * every byte of the data. With peer= the program is a process on that CPU; without, it
- * is turned by hand as well, so that each side's own time can be told, without the other's; and with
- * batches=N its instructions, counted by stepping through N turns that each find work. With replace=N
- * two programs on CPU peer= take over from each other N times, both started before: the longest time in
- * which nothing comes back around each change, and in as long a time before it.
+ * `function`: what a storage function that does nothing costs, without a front. This thread is
+ * client and poller in one: it submits to a disk's lane and turns the poller by hand. The medium is
+ * null or, with ram=BYTES, ram of so many, so that a read has data that the program has not seen.
+ *   cpu= depth= ms= bs= write=0|1 touch=0|1 mode=none|transform|observe peer=CPU ram=BYTES
+ *   replace=N
+ * mode=none: no function, for comparison. With touch=1 it does something after all: it reads and
+ * changes every byte of the data. With peer= the program is a process on that CPU; without, it
+ * is turned by hand as well, so that each side's own time can be told, without the other's; and
+ * with batches=N its instructions, counted by stepping through N turns that each find work. With
+ * replace=N two programs on CPU peer= take over from each other N times, both started before: the
+ * longest time in which nothing comes back around each change, and in as long a time before it.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -92,7 +93,8 @@ static struct pfn_conf conf_of(bool observes)
 {
 	const uint32_t rw = PFN_SET(PFN_READ) | PFN_SET(PFN_WRITE);
 
-	return (struct pfn_conf){ .abi = PFN_ABI, .size = sizeof(struct pfn_conf), .name = "nothing",
+	return (struct pfn_conf){ .abi = PFN_ABI, .size = sizeof(struct pfn_conf),
+				  .name = "nothing",
 				  .version = "1", .requests = requests,
 				  .down = observes ? rw : PFN_SET(PFN_WRITE),
 				  .up = observes ? 0 : PFN_SET(PFN_READ),
@@ -263,7 +265,8 @@ static void count_child(pid_t pid, uint64_t ret_n[SIDES])
 	}
 }
 
-/* Instructions a request of both sides, over @turns turns of a child that each find @depth of them. */
+/* Instructions a request of both sides, over @turns turns of a child that each find @depth of
+ * them. */
 static void count(unsigned turns, double ret[SIDES])
 {
 	uint64_t n[SIDES] = { 0 };

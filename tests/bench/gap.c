@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `gap`: keeps a disk at a depth, and answers each line on its standard input with the longest time, since
- * the line before, in which nothing came back. It sleeps for completions, so that others of its CPU run.
+ * `gap`: keeps a disk at a depth, and answers each line on its standard input with the longest
+ * time, since the line before, in which nothing came back. It sleeps for completions, so that
+ * others of its CPU run.
  *   socket= cpu= depth=
  */
 #include <pthread.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `handoff`: the floor of a storage function: this thread copies blocks of a disk of 1 MiB into slots
- * and hands them to one on another CPU, which hands them back; then it copies them into buffers. Two
- * rings of single words and two copies, and nothing else: no requests, no judgement, no statistics.
+ * `handoff`: the floor of a storage function: this thread copies blocks of a disk of 1 MiB into
+ * slots and hands them to one on another CPU, which hands them back; then it copies them into
+ * buffers. Two rings of single words and two copies, and nothing else: no requests, no judgement,
+ * no statistics.
  *   cpu= peer= depth= bs= touch=0|1 ms=
  * With touch=1 the other side reads and changes every byte of each.
  */
@@ -134,7 +135,8 @@ int tool_handoff(char **args)
 
 	__atomic_store_n(&h.stop, true, __ATOMIC_RELAXED);
 	pthread_join(t, NULL);
-	printf("{\"iops\": %.0f, \"p50\": %.1f, \"p99\": %.1f}\n", (double)done * 1e9 / (double)run_ns,
+	printf("{\"iops\": %.0f, \"p50\": %.1f, \"p99\": %.1f}\n",
+	       (double)done * 1e9 / (double)run_ns,
 	       (double)clock_ticks_to_ns(clock_scale(), hist_quantile(&lat, 50, 100)),
 	       (double)clock_ticks_to_ns(clock_scale(), hist_quantile(&lat, 99, 100)));
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `noisy`: one thread is the guest of two disks: of a quiet one at depth 1, whose latencies count, and
- * of a noisy one that is kept as full as it takes.
+ * `noisy`: one thread is the guest of two disks: of a quiet one at depth 1, whose latencies count,
+ * and of a noisy one that is kept as full as it takes.
  *   socket= noisy=SOCKET (none: alone) depth= bs= (the noisy one's) cpu= ms= warm=
  */
 #include <stdio.h>

@@ -22,7 +22,8 @@ int tool_handoff(char **args); /* its floor: blocks handed to another thread and
 int tool_gap(char **args); /* the longest time in which a disk completes nothing */
 int tool_start(char **args); /* from exec to an accepting socket */
 
-/* Reads and changes all of a block: what a function does that works on data, with no work of its own. */
+/* Reads and changes all of a block: what a function does that works on data, with no work of its
+ * own. */
 static inline void touch_data(void *data, uint64_t len_b)
 {
 	uint64_t *word = data;

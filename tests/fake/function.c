@@ -2,12 +2,12 @@
 /*
  * A storage function for tests and measurements, in one program:
  *   fake-function [WORD] [version=TEXT] [key=N] [fail=N] [how=exit|crash|stall|keep]
- * nothing: passes all on; xor: changes data with a key, both ways; watch: metadata alone; memory: serves
- * from its own memory; through: makes each request again as I/O of its own; lossy: forgets a byte of
- * what is written; refuse: wants no disk; later: speaks a version of the interface that is not yet; early: ends before it is asked anything; probe PATH: tries what
- * a jail forbids, and says on standard error what came of it.
- * With the request numbered fail= (after the trial) it ends, crashes, or answers no more; keep: it answers
- * all but that one.
+ * nothing: passes all on; xor: changes data with a key, both ways; watch: metadata alone; memory:
+ * serves from its own memory; through: makes each request again as I/O of its own; lossy: forgets a
+ * byte of what is written; refuse: wants no disk; later: speaks a version of the interface that is
+ * not yet; early: ends before it is asked anything; probe PATH: tries what a jail forbids, and says
+ * on standard error what came of it. With the request numbered fail= (after the trial) it ends,
+ * crashes, or answers no more; keep: it answers all but that one.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -102,7 +102,8 @@ static void replays_from_the_region_of_the_front_end(void **state)
 
 static void interrupts_once_in_case_the_last_one_was_not_sent(void **state)
 {
-	struct fake *g = open_kept((struct fake_conf){ .packed = fake_is_packed(state), .queues = 2 });
+	struct fake *g = open_kept((struct fake_conf){ .packed = fake_is_packed(state),
+						       .queues = 2 });
 
 	fake_assert_alive(g, 0);
 	for (unsigned i = 0; i < 2; i++)
@@ -158,7 +159,8 @@ static void keeps_what_was_negotiated(void **state)
 		struct vhost_user_config c;
 	} w = { .c = { .offset = offsetof(struct virtio_blk_config, writeback), .size = 1 } };
 
-	assert_int_equal(fake_tell(g, VHOST_USER_SET_CONFIG, &w, VHOST_USER_CONFIG_HDR_B + 1, NULL, 0),
+	assert_int_equal(fake_tell(g, VHOST_USER_SET_CONFIG, &w, VHOST_USER_CONFIG_HDR_B + 1, NULL,
+				   0),
 			 0);
 	uint64_t features = g->s->features, protocol = g->s->protocol, since_ns = g->s->since_ns;
 
@@ -214,7 +216,8 @@ static void tells_of_a_resize_that_was_not_told(void **state)
 	assert_int_equal(recv(pair[0], &h, sizeof(h), MSG_DONTWAIT), sizeof(h));
 	assert_int_equal(h.request, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG);
 	assert_true(g->s->resize_pending);
-	/* nor is one forgotten that nobody has confirmed; the answer to the first is none to the last */
+	/* nor is one forgotten that nobody has confirmed; the answer to the first is none to the
+	 * last */
 	g = succeed(g);
 	assert_true(g->s->resize_pending);
 	assert_int_equal(recv(pair[0], &h, sizeof(h), MSG_DONTWAIT), sizeof(h));
@@ -268,7 +271,8 @@ static void keeps_no_more_than_it_needs(void **state)
 	assert_int_equal(fake_keep_count(&fake_keeper, ""), n);
 	for (unsigned i = 0; i < 5; i++) {
 		assert_int_equal(fake_share_mem(g), 0);
-		assert_int_equal(fake_tell_fd(g, VHOST_USER_SET_VRING_CALL, 0, g->q[0]->call_fd), 0);
+		assert_int_equal(fake_tell_fd(g, VHOST_USER_SET_VRING_CALL, 0, g->q[0]->call_fd),
+				 0);
 	}
 	assert_int_equal(fake_keep_count(&fake_keeper, ""), n);
 	fake_stop(g, 0); /* kick and region go */
@@ -451,8 +455,8 @@ static void is_barred_until_the_guest_begins_anew(void **state)
 	}
 }
 
-/* A stopped queue's region was made for its format; the front end may agree on another one before it
- * starts the queue, whose entries are twice as long. */
+/* A stopped queue's region was made for its format; the front end may agree on another one before
+ * it starts the queue, whose entries are twice as long. */
 static void a_stopped_queues_region_is_not_read_in_another_format(void **state)
 {
 	struct fake *g = bar(open_kept((struct fake_conf){ 0 }));
@@ -470,7 +474,8 @@ static void a_stopped_queues_region_is_not_read_in_another_format(void **state)
 	fake_close(g);
 }
 
-/* The page of a predecessor that went mad, or its front end's table: there is no ring to go on with. */
+/* The page of a predecessor that went mad, or its front end's table: there is no ring to go on
+ * with. */
 static void a_stopped_queue_stays_so_without_its_memory(void **state)
 {
 	struct fake *g = open_kept((struct fake_conf){ .packed = fake_is_packed(state) });
@@ -524,8 +529,8 @@ static void a_replay_that_takes_long_makes_way(void **state)
 	fake_close(g);
 }
 
-/* werror=stop keeps a failed write. The VMM stops the queue, and a region of our own goes with it, so
- * the guest is told: nobody would do the write again. */
+/* werror=stop keeps a failed write. The VMM stops the queue, and a region of our own goes with it,
+ * so the guest is told: nobody would do the write again. */
 static void reports_what_only_it_tracks_when_a_queue_stops(void **state)
 {
 	struct fake *g = open_kept((struct fake_conf){ .packed = fake_is_packed(state),
@@ -542,7 +547,8 @@ static void reports_what_only_it_tracks_when_a_queue_stops(void **state)
 /* The disk keeps what has failed, and the queue is stopped. */
 static void a_replay_that_is_given_up_has_ended(void **state)
 {
-	struct fake *g = open_kept((struct fake_conf){ .packed = fake_is_packed(state), .track = true,
+	struct fake *g = open_kept((struct fake_conf){ .packed = fake_is_packed(state),
+						       .track = true,
 						       .when = SCRIPT_HELD });
 	struct fake_req r = fake_req(g, VIRTIO_BLK_T_OUT, 0, 512);
 	uint64_t at_ns;
@@ -577,7 +583,8 @@ static void fronts_take_turns(void **state)
 	fake_keep_init(&other);
 	for (unsigned i = 0; i < 2; i++) {
 		g[i] = fake_open(&(struct fake_conf){ .when = SCRIPT_HELD,
-						      .keep = i ? &other.keep : &fake_keeper.keep });
+						      .keep = i ? &other.keep :
+						      &fake_keeper.keep });
 		put_one_in_flight(g[i], 0, &r);
 		g[i]->s->memo->page->replay[0] = KEPT_REPLAY_AMONG;
 		g[i] = crash(g[i]);

@@ -66,7 +66,8 @@ static void warm_up(struct fake *g)
 
 	for (unsigned round = 0; round < 3; round++) {
 		for (unsigned i = 0; i < 9; i++) {
-			struct fake_req r = fake_req(g, i & 1 ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_FLUSH,
+			struct fake_req r =
+			fake_req(g, i & 1 ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_FLUSH,
 						     0, i & 1 ? 512 : 0);
 
 			fake_put_req(q, &r);
@@ -146,7 +147,8 @@ static void move_guest(struct run *r, const struct state *s, struct fake *g)
 {
 	const struct fake_queue *was = r->g->q[0];
 	struct fake_queue *q = fake_queue(g, 0), fresh = *q;
-	size_t rest = (size_t)(r->g->mem.host + r->g->mem.used_b - (uint8_t *)was->desc) - r->ring_b;
+	size_t rest = (size_t)(r->g->mem.host +
+			       r->g->mem.used_b - (uint8_t *)was->desc) - r->ring_b;
 
 	memcpy(q->desc, s->ring, r->ring_b);
 	memcpy((uint8_t *)q->desc + r->ring_b, (uint8_t *)was->desc + r->ring_b, rest);

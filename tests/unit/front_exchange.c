@@ -68,7 +68,8 @@ POINTS_AROUND(int, setsockopt, (int s, int l, int o, const void *v, socklen_t n)
 POINTS_AROUND(ssize_t, splice, (int a, off64_t *x, int b, off64_t *y, size_t l, unsigned f),
 	      (a, x, b, y, l, f))
 POINTS_AROUND(ssize_t, write, (int fd, const void *b, size_t l), (fd, b, l))
-POINTS_AROUND(int, message_run, (struct session *s, struct message *m, char *w, size_t r), (s, m, w, r))
+POINTS_AROUND(int, message_run, (struct session *s, struct message *m, char *w, size_t r),
+	      (s, m, w, r))
 POINTS_AROUND_VOID(memo_take, (struct memo *m, const struct vhost_user_msg *i,
 			       const struct kept_fd *f, unsigned n), (m, i, f, n))
 POINTS_AROUND_VOID(memo_answer, (struct memo *m, const struct vhost_user_msg *o), (m, o))
@@ -182,8 +183,8 @@ struct kind {
 static void send_it(struct fake *g, uint32_t request, bool ack, const void *payload, uint32_t len,
 		    const int *fds, unsigned nfd)
 {
-	assert_int_equal(vu_send(g->sock, request, ack ? VHOST_USER_NEED_REPLY : 0, payload, len, fds,
-				 nfd), 0);
+	assert_int_equal(vu_send(g->sock, request, ack ? VHOST_USER_NEED_REPLY : 0, payload, len,
+				 fds, nfd), 0);
 }
 
 static void handle_one(struct fake *g)
@@ -425,7 +426,8 @@ static void has_two_regions(struct fake *g, const struct vhost_user_msg *answer)
 
 static void memory_that_is_removed(void **state)
 {
-	dies_everywhere(&(struct kind){ .answer = ANSWER_ACK, .before = add_mem, .send = send_rem_mem,
+	dies_everywhere(&(struct kind){ .answer = ANSWER_ACK, .before = add_mem,
+					.send = send_rem_mem,
 					.after = has_two_regions });
 }
 
@@ -539,7 +541,8 @@ static void the_one_that_stops_a_queue(void **state)
 	bool packed = fake_is_packed(state);
 
 	dies_everywhere(&(struct kind){ .conf.packed = packed, .answer = ANSWER_OWN,
-					.send = send_get_base, .after = stands_behind_what_was_done });
+					.send = send_get_base,
+					.after = stands_behind_what_was_done });
 	dies_everywhere(&(struct kind){ .conf = { .packed = packed, .track = true },
 					.answer = ANSWER_OWN, .send = send_get_base,
 					.after = stands_behind_what_was_done });
@@ -552,8 +555,8 @@ static void send_stop(struct fake *g)
 	send_it(g, VHOST_USER_GET_VRING_BASE, false, &s, sizeof(s), NULL, 0);
 }
 
-/* Started where it stood, as after a pause of the machine, it stays stopped; it goes on with another
- * ring, as after a reset of the device. */
+/* Started where it stood, as after a pause of the machine, it stays stopped; it goes on with
+ * another ring, as after a reset of the device. */
 static void leaves_the_poison_behind(struct fake *g, const struct vhost_user_msg *answer)
 {
 	uint32_t base = answer->payload.state.num;
@@ -596,7 +599,8 @@ static void is_reset(struct fake *g, const struct vhost_user_msg *answer)
 
 static void a_reset(void **state)
 {
-	dies_everywhere(&(struct kind){ .answer = ANSWER_ACK, .send = send_reset, .after = is_reset });
+	dies_everywhere(&(struct kind){ .answer = ANSWER_ACK, .send = send_reset,
+					.after = is_reset });
 }
 
 static void send_get_inflight(struct fake *g)
@@ -651,7 +655,8 @@ static void talks(struct fake *g, const struct vhost_user_msg *answer)
 
 static void a_channel(void **state)
 {
-	dies_everywhere(&(struct kind){ .answer = ANSWER_ACK, .send = send_backend, .after = talks });
+	dies_everywhere(&(struct kind){ .answer = ANSWER_ACK, .send = send_backend,
+					.after = talks });
 }
 
 static void send_log(struct fake *g)

@@ -505,7 +505,8 @@ static void marks_nothing_beyond_the_log(void **state)
 static void refuses_a_log_that_makes_no_sense(void **state)
 {
 	static const struct vhost_user_log bad[] = {
-		{ 0, 0 }, { 1 << 20, 0 }, { 4096, 1 << 20 }, { UINT64_MAX, 0 }, { 4096, UINT64_MAX },
+		{ 0, 0 }, { 1 << 20, 0 }, { 4096, 1 << 20 }, { UINT64_MAX, 0 },
+		{ 4096, UINT64_MAX },
 		{ UINT64_MAX, UINT64_MAX },
 	};
 

@@ -30,7 +30,8 @@ int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
 	return __real_epoll_ctl(epfd, op, fd, ev);
 }
 
-static struct fake *open_two(void **state, enum script_when when, enum poll_mode mode, bool event_idx)
+static struct fake *open_two(void **state, enum script_when when, enum poll_mode mode,
+			     bool event_idx)
 {
 	struct fake *g = fake_open(&(struct fake_conf){ .packed = fake_is_packed(state),
 							.pollers = 2, .track = true, .when = when,
@@ -126,7 +127,8 @@ static void stays_while_its_medium_does_not_end_a_request(void **state)
 	fake_settle(g);
 	assert_int_equal(script_waiting(g->medium), 2);
 	assert_int_equal(move_to(g, 1), -EBUSY);
-	assert_string_equal(g->why, "queue 0 has requests in flight that its medium, or a function, "
+	assert_string_equal(g->why,
+			    "queue 0 has requests in flight that its medium, or a function, "
 				    "does not end");
 	assert_int_equal(attached(g->poller[0]), 1);
 	assert_int_equal(attached(g->poller[1]), 0);
@@ -193,13 +195,14 @@ static void send_and_kick(void)
 		fake_kick(sender->q[0]);
 }
 
-/* The guest makes a request available when the old poller has read its last kick, or just before the
- * new one waits for kicks. */
+/* The guest makes a request available when the old poller has read its last kick, or just before
+ * the new one waits for kicks. */
 static void finds_what_comes_while_it_is_moved(void **state)
 {
 	for (unsigned i = 0; i < 8; i++) {
 		bool armed = i & 2;
-		struct fake *g = open_two(state, SCRIPT_NOW, armed ? POLL_NEVER : POLL_ALWAYS, i & 4);
+		struct fake *g = open_two(state, SCRIPT_NOW, armed ? POLL_NEVER : POLL_ALWAYS,
+					  i & 4);
 
 		if (armed)
 			cool(g, g->poller[0]);

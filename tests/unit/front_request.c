@@ -165,7 +165,8 @@ static void takes_126_segments(void **state)
 /* Each request of a full ring may be one that needs a long list, and a stalled medium keep it. */
 static void has_a_segment_list_for_every_request(void **state)
 {
-	struct fake *g = fake_open(&(struct fake_conf){ .packed = fake_is_packed(state), .queues = 2,
+	struct fake *g = fake_open(&(struct fake_conf){ .packed = fake_is_packed(state),
+							.queues = 2,
 							.size = 128, .when = SCRIPT_HELD });
 	struct fake_req r = fake_req(g, VIRTIO_BLK_T_OUT, 0, 6 * 512);
 	struct fake_desc d[8];
@@ -293,7 +294,8 @@ static void gives_back_chain_without_status(void **state)
 	struct fake_desc d[] = { fake_out(g, r.hdr, 16), fake_out(g, r.data, 512) };
 
 	assert_answered(g, d, 2, NULL, 0);
-	assert_int_equal(g->medium->seen[0].op, REQ_READ); /* of assert_alive: nothing was written */
+	/* of assert_alive: nothing was written */
+	assert_int_equal(g->medium->seen[0].op, REQ_READ);
 	assert_int_equal(fake_vq(g, 0)->refused, 1);
 	/* not even done without telling */
 	struct fake_req flush = fake_req(g, VIRTIO_BLK_T_FLUSH, 0, 0);
@@ -371,7 +373,8 @@ static void refuses_length_that_is_no_multiple_of_512(void **state)
 	static const uint32_t len[] = { 1, 511, 513, 1000 };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(len); i++) {
-		struct fake_req r = fake_req(g, i & 1 ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN, 0, len[i]);
+		struct fake_req r =
+			fake_req(g, i & 1 ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN, 0, len[i]);
 
 		assert_int_equal(fake_do(g->q[0], &r), VIRTIO_BLK_S_IOERR);
 	}

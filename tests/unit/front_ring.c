@@ -37,7 +37,8 @@ static void assert_broken(struct fake *g, const char *word)
 
 static void breaks_on_address_outside_memory(void **state)
 {
-	static const uint64_t bad[] = { 0, CLIENT_MEM_GUEST_BASE - 1, UINT64_MAX, UINT64_MAX - 510 };
+	static const uint64_t bad[] = { 0, CLIENT_MEM_GUEST_BASE - 1, UINT64_MAX,
+					UINT64_MAX - 510 };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bad) * 3; i++) {
 		struct fake *g = open_fake(state);

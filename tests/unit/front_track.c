@@ -130,7 +130,8 @@ static void refuses_region_of_another_ring(void **state)
 		} else {
 			t->split.version = i == 0 ? 2 : 1;
 			t->split.desc_num = i == 1 ? 8 : SIZE;
-			t->split.used_idx = i == 2 ? (uint16_t)-(SIZE + 1) : i == 3 ? UINT16_MAX : 0;
+			t->split.used_idx = i == 2 ? (uint16_t)-(SIZE + 1) : i == 3 ? UINT16_MAX :
+					    0;
 			t->split.last_batch_head = i == 3 ? SIZE : 0;
 		}
 		assert_int_equal(start(g), -EREMOTEIO);
@@ -356,8 +357,8 @@ static void refuses_base_beyond_a_packed_ring(void **state)
 	}
 }
 
-/* werror=stop keeps a failed write; the VMM may stop the queue all the same, and its guest finds the
- * write done once the queue runs again. */
+/* werror=stop keeps a failed write; the VMM may stop the queue all the same, and its guest finds
+ * the write done once the queue runs again. */
 static void does_again_what_a_stopped_disk_has_kept(void **state)
 {
 	struct fake *g = fake_open(&(struct fake_conf){ .packed = fake_is_packed(state),

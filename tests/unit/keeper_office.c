@@ -329,7 +329,8 @@ static void drops_a_key_and_what_is_below_it_only(void **state)
 
 static void refuses_senseless_keys(void **state)
 {
-	static const char *const bad[] = { "", "/a", "a/", "a//b", "a b", "a\n", "\xc3\xa4", "a%d" };
+	static const char *const bad[] = { "", "/a", "a/", "a//b", "a b", "a\n", "\xc3\xa4",
+					   "a%d" };
 	CLEANUP(fd_cleanup) int fd = memfd("");
 	char longest[KEEP_KEY_MAX + 1] = "";
 
@@ -440,7 +441,8 @@ static void goes_on_with_no_baton_but_a_whole_one_of_its_version(void **state)
 	assert_int_equal(check_baton(it + 1, 1, "a/b", 4), 1); /* no head */
 	it[1].text_b = UINT32_MAX;
 	assert_int_equal(check_baton(it, 2, "a/b", 4), 1);
-	it[1] = (struct item){ .kind = 10, .text_b = 4 }; /* a worker says more than that of itself */
+	/* a worker says more than that of itself */
+	it[1] = (struct item){ .kind = 10, .text_b = 4 };
 	assert_int_equal(check_baton(it, 2, "a/b", 4), 1);
 	it[1] = (struct item){ .kind = 11 };
 	assert_int_equal(check_baton(it, 2, "", 0), 1);
@@ -464,9 +466,10 @@ static void a_worker_cannot_cut_its_page_short(void **state)
 
 	assert_int_equal(death_new(&d), 0);
 	assert_int_equal(ftruncate(death_page_fd(d), 0), -1);
-	/* whatever it writes there it can look dead, or alive, and no more: the watch ends when told to */
-	memset(mmap(NULL, LIFE_PAGE_B, PROT_READ | PROT_WRITE, MAP_SHARED, death_page_fd(d), 0), 0x55,
-	       LIFE_PAGE_B);
+	/* whatever it writes there it can look dead, or alive, and no more: the watch ends when
+	 * told to */
+	memset(mmap(NULL, LIFE_PAGE_B, PROT_READ | PROT_WRITE, MAP_SHARED, death_page_fd(d), 0),
+	       0x55, LIFE_PAGE_B);
 	assert_int_equal(death_watch(d), 0);
 	death_free(d);
 }

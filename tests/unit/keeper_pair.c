@@ -70,7 +70,8 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags)
 	return -1;
 }
 
-/* What lies below a directory "hung" is on a server that does not answer until there is a file "thawed". */
+/* What lies below a directory "hung" is on a server that does not answer until there is a file
+ * "thawed". */
 int __real_open64(const char *path, int flags, ...);
 int __wrap_open64(const char *path, int flags, ...);
 

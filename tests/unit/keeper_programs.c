@@ -151,7 +151,8 @@ static void refuses_what_no_worker_asks_for(void **state)
 
 static void kills_only_what_it_has_started(void **state)
 {
-	struct keeper_request spawn = request(KEEPER_SPAWN, "sleep 1000"), end = request(KEEPER_KILL, "");
+	struct keeper_request spawn = request(KEEPER_SPAWN, "sleep 1000"),
+				      end = request(KEEPER_KILL, "");
 	struct keeper_answer answer;
 	int fds[2], none[2];
 
@@ -198,7 +199,8 @@ static void keeps_programs_for_the_next_worker(void **state)
 /* The worker may read /may/read, write /may/write and has the socket /own/socket. */
 static int may_have(struct programs *ps, enum machine_part part, const char *path)
 {
-	static const char *const may[] = { [MACHINE_READS] = "/may/read", [MACHINE_WRITES] = "/may/write",
+	static const char *const may[] = { [MACHINE_READS] = "/may/read",
+					   [MACHINE_WRITES] = "/may/write",
 					   [MACHINE_CONNECTS] = "/own/socket" };
 
 	return strcmp(path, may[part]) ? -EACCES : 0;
@@ -301,11 +303,14 @@ static void splits_words_as_people_quote_them(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(starts_a_program_with_its_descriptors, setup, teardown),
-		cmocka_unit_test_setup_teardown(says_why_a_program_cannot_be_started, setup, teardown),
+		cmocka_unit_test_setup_teardown(starts_a_program_with_its_descriptors, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(says_why_a_program_cannot_be_started, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(refuses_what_no_worker_asks_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(kills_only_what_it_has_started, setup, teardown),
-		cmocka_unit_test_setup_teardown(keeps_programs_for_the_next_worker, setup, teardown),
+		cmocka_unit_test_setup_teardown(keeps_programs_for_the_next_worker, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(starts_a_machine_by_words_that_are_judged, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(gives_a_machine_nothing_that_its_worker_may_not_have,

@@ -96,10 +96,12 @@ static void has_room_for_disks_and_memory_that_come_later(void **state)
 	assert_string_equal(option(argv, "-chardev", 1),
 			    "socket,id=disk-web,path=/run/d.sock,reconnect=1");
 	assert_non_null(strstr(option(argv, "-device", 0), "id=disk-web,chardev=disk-web,"));
-	assert_string_equal(option(argv, "-device", 1), "pcie-root-port,id=spare0,chassis=1,addr=1c.0,"
+	assert_string_equal(option(argv, "-device", 1),
+			    "pcie-root-port,id=spare0,chassis=1,addr=1c.0,"
 			    "multifunction=on");
 	/* eight functions make a slot */
-	assert_string_equal(option(argv, "-device", 9), "pcie-root-port,id=spare8,chassis=9,addr=1b.0,"
+	assert_string_equal(option(argv, "-device", 9),
+			    "pcie-root-port,id=spare8,chassis=9,addr=1b.0,"
 			    "multifunction=on");
 	vm_argv_free(argv);
 }
@@ -180,7 +182,8 @@ static void shares_memory_and_a_port_as_a_function(void **state)
 			    "mem-path=/proc/7/fd/9,size=768M");
 	assert_string_equal(option(argv, "-chardev", 2),
 			    "socket,id=function,path=/run/f,,n.function,reconnect=1");
-	assert_string_equal(option(argv, "-device", 3), "virtserialport,chardev=function,name=a.port");
+	assert_string_equal(option(argv, "-device", 3),
+			    "virtserialport,chardev=function,name=a.port");
 	vm_argv_free(argv);
 }
 
@@ -215,7 +218,8 @@ static void offers_packed_rings_and_hugepages_when_asked(void **state)
 	cfg.cpus = 3;
 	char **argv = build(&cfg);
 
-	assert_string_equal(option(argv, "-object", 0), "memory-backend-memfd,id=mem,size=64M,share=on,"
+	assert_string_equal(option(argv, "-object", 0),
+			    "memory-backend-memfd,id=mem,size=64M,share=on,"
 			    "hugetlb=on,hugetlbsize=2M,prealloc=on");
 	assert_non_null(strstr(option(argv, "-device", 0), "packed=on,bootindex=1,event_idx=off"));
 	assert_string_equal(option(argv, "-smp", 0), "3,maxcpus=3");

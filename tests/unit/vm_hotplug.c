@@ -188,7 +188,8 @@ static void converse(int fd)
 
 static void *play(void *arg)
 {
-	struct pollfd p[] = { { .fd = m.listener, .events = POLLIN }, { .fd = m.stop, .events = POLLIN } };
+	struct pollfd p[] = { { .fd = m.listener, .events = POLLIN },
+			      { .fd = m.stop, .events = POLLIN } };
 
 	while (poll(p, 2, -1) > 0 && !p[1].revents)
 		converse(accept(m.listener, NULL, NULL));
@@ -244,7 +245,8 @@ static void finish(void)
 
 static int attach(const char *disk, const char *options, struct vm_error *err)
 {
-	struct vm_disk d = { .name = disk, .socket = "/run/d.sock", .queues = 2, .options = options };
+	struct vm_disk d = { .name = disk, .socket = "/run/d.sock", .queues = 2,
+			     .options = options };
 
 	return vm_attach(m.dir, "web", &d, err);
 }

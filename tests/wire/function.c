@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How a program with libpostern-function and a posternd agree on a version, and how the program refuses one
- * with which it cannot. */
+/* How a program with libpostern-function and a posternd agree on a version, and how the program
+ * refuses one with which it cannot. */
 #include <libgen.h>
 #include <limits.h>
 #include <setjmp.h>

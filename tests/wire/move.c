@@ -92,7 +92,8 @@ static void moves_queues_under_load(void **state)
 	}
 }
 
-/* A VMM that has sent half a message, or reads no answers, keeps its front waiting, but not control. */
+/* A VMM that has sent half a message, or reads no answers, keeps its front waiting, but not
+ * control. */
 static void moves_while_a_vmm_takes_its_time(void **state)
 {
 	struct vhost_user_hdr h = { VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, 0 };
