@@ -133,6 +133,7 @@ static void set_piece(struct remote_lane *l, struct slot *s)
 	s->seg.len_b = (uint32_t)r->len_b;
 	if (r->op != REQ_WRITE)
 		return;
+	/* at depth 1 it would only delay this one */
 	if (l->nsent && l->nfree)
 		fetch_next(l);
 	remote_fill(l, s);
