@@ -115,19 +115,21 @@ static void await_predecessor(const struct vm_config *cfg)
 		has_ended(pidfd, ENDING_MS);
 }
 
-/* Return: whether the end was asked for. */
-static bool take_wish(const struct vm_config *cfg, int wish_fd,
+/* Return: VM_WISH_END, VM_WISH_KILL; 0: it goes on. */
+static char take_wish(const struct vm_config *cfg, int wish_fd,
 		      void (*up)(void *arg, const struct vm_info *info), void *arg)
 {
 	struct vm_info info;
 	char word;
 	ssize_t n = recv(wish_fd, &word, 1, MSG_DONTWAIT);
 
-	if (n < 0)
-		return errno != EAGAIN && errno != EINTR;
-	if (n && word == VM_WISH_TELL && !vm_get(cfg->state_dir, cfg->name, &info))
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0)
+		return VM_WISH_END; /* nobody wants it any more */
+	if (word == VM_WISH_TELL && !vm_get(cfg->state_dir, cfg->name, &info))
 		up(arg, &info);
-	return !n || word == VM_WISH_END;
+	return word == VM_WISH_END || word == VM_WISH_KILL ? word : 0;
 }
 
 /* Waits for the end of QEMU, or for somebody to wish it. Return: as vm_hold(). */
@@ -136,16 +138,20 @@ static int watch(const struct vm_config *cfg, const struct vm_record *rec, int p
 		 struct vm_error *err)
 {
 	struct pollfd w[] = { { .fd = pidfd, .events = POLLIN }, { .fd = wish_fd, .events = POLLIN } };
+	char wish = 0;
 
-	for (;;) {
+	while (!wish) {
 		if (poll(w, ARRAY_SIZE(w), -1) < 0 && errno != EINTR)
 			return -errno;
 		if (w[0].revents)
 			return ended(cfg, rec->pid, err);
-		if (w[1].revents && take_wish(cfg, wish_fd, up, arg))
-			break;
+		if (w[1].revents)
+			wish = take_wish(cfg, wish_fd, up, arg);
 	}
-	vm_end(cfg->state_dir, cfg->name, pidfd, grace_ms);
+	if (wish == VM_WISH_KILL)
+		kill(rec->pid, SIGKILL);
+	else
+		vm_end(cfg->state_dir, cfg->name, pidfd, grace_ms);
 	waitpid(rec->pid, NULL, 0);
 	return 0;
 }

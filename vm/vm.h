@@ -126,8 +126,8 @@ int vm_start(const struct vm_config *cfg, struct vm_info *ret_info, struct vm_er
 
 /* As vm_start(), but QEMU is a child of the caller, ends with it, and this returns when it has ended: that
  * of the same name which is just ending is waited for, and at the end the directory is removed. @up is
- * told when QEMU has set up its devices. A byte on @wish_fd asks for the end, which the guest gets
- * @grace_ms for; any other word (VM_WISH_TELL) for another call of @up. -1: nobody wishes.
+ * told when QEMU has set up its devices. A byte on @wish_fd asks for the end (VM_WISH_END, for which the guest
+ * gets @grace_ms; VM_WISH_KILL: at once) or for another call of @up (VM_WISH_TELL). -1: nobody wishes.
  * Return: 0 when it was asked to end; -ECHILD when it ended by itself (@err has its words); as
  * vm_start(). */
 int vm_hold(const struct vm_config *cfg, int wish_fd, unsigned grace_ms,
@@ -135,6 +135,7 @@ int vm_hold(const struct vm_config *cfg, int wish_fd, unsigned grace_ms,
 
 #define VM_WISH_TELL 't'
 #define VM_WISH_END 'e'
+#define VM_WISH_KILL 'k'
 
 /* All machines under @state_dir (NULL: vm_state_dir()), by name. Ownership: caller frees *ret.
  * Return: how many; -errno. */

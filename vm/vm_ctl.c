@@ -264,10 +264,11 @@ static int hold(const struct vm_config *cfg, struct ctl_error *err)
 	if (!code)
 		return 0;
 	code = report(code, &why, err);
-	snprintf(text, sizeof(text), "down %s%s%s", err->param, *err->param ? "= " : "", err->text);
-	if (is_held)
-		tell_holder(text);
-	return code;
+	if (!is_held)
+		return code;
+	snprintf(text, sizeof(text), "down %s%s%s", err->param, *err->param ? ": " : "", err->text);
+	tell_holder(text);
+	return 0; /* who holds it says it to whom it concerns */
 }
 
 /* In the background: it outlives the command. */

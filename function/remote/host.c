@@ -40,7 +40,7 @@ static void end_ready(struct loop_watch *w, uint32_t events)
 	take_words(p->host, p);
 }
 
-static int watch(struct host *h, struct program *p)
+int host_watch(struct host *h, struct program *p)
 {
 	p->host = h;
 	p->words = (struct loop_watch){ p->process.sock, words_ready };
@@ -66,16 +66,19 @@ static void unwatch(struct host *h, struct program *p)
 	p->watched = false;
 }
 
-/* Ends @p, which serves no lane; when this returns it touches no memory any more. */
-static void end_program(struct host *h, struct program *p, bool gently)
+void host_end_program(struct host *h, struct program *p, bool gently)
 {
 	if (!p)
 		return;
 	unwatch(h, p);
 	if (gently && !p->has_ended)
 		program_say(p, FN_STOP);
-	if (!gently || !program_await_end(p, clock_ns() + END_NS)) {
-		h->starter->kill(&p->process);
+	/* A machine is not to boot again for a program that has begun anew by itself; and of one whose
+	 * QEMU has gone its holder still has to say why. */
+	bool stays = p->process.region && (gently || p->is_reborn || p->has_ended);
+
+	if (!stays && (!gently || !program_await_end(p, clock_ns() + END_NS))) {
+		h->starter->kill(p->spec, &p->process);
 		program_await_end(p, clock_ns() + KILLED_NS);
 	}
 	program_free(p);
@@ -97,6 +100,7 @@ static void plan_start(struct host *h)
 		start_again(h);
 		return;
 	}
+	h->start_ns = clock_ns() + h->backoff_ms * NS_PER_MS;
 	set_timer(h, h->backoff_ms * NS_PER_MS);
 	h->backoff_ms = (unsigned)min_u64(2 * h->backoff_ms, BACKOFF_MAX_MS);
 }
@@ -106,6 +110,15 @@ static void set_now(struct host *h, struct program *p)
 {
 	pthread_mutex_lock(&h->lock);
 	h->now = p;
+	pthread_mutex_unlock(&h->lock);
+}
+
+/* @spec is what is to run. Fronts' threads find memory for their lanes by it. */
+static void set_spec(struct host *h, void *spec)
+{
+	pthread_mutex_lock(&h->lock);
+	h->spec = spec;
+	h->region = h->starter->region ? h->starter->region(spec) : NULL;
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -119,7 +132,7 @@ static void roll_back(struct host *h)
 	h->rollbacks++;
 	h->probation_end_ns = 0;
 	h->before = NULL;
-	h->spec = h->spec_before;
+	set_spec(h, h->spec_before);
 	h->spec_before = NULL;
 	if (h->starter->rolled_back)
 		h->starter->rolled_back(h->name, failed, h->spec);
@@ -128,7 +141,7 @@ static void roll_back(struct host *h)
 		set_now(h, p);
 		lanes_connect(h);
 	} else {
-		end_program(h, p, false);
+		host_end_program(h, p, false);
 		plan_start(h);
 	}
 }
@@ -140,7 +153,7 @@ static void program_lost(struct host *h)
 	bool was_steady = clock_ns() - p->born_ns > STEADY_NS;
 
 	log_error(h->name, "program %d is lost: %s", p->process.pid, h->why);
-	end_program(h, p, false);
+	host_end_program(h, p, false);
 	h->restarts++;
 	if (h->spec_before) {
 		roll_back(h);
@@ -159,9 +172,22 @@ static void lose(struct host *h, const char *why)
 
 static void becomes_ready(struct host *h)
 {
+	h->is_untried = false;
 	log_info(h->name, "program %d serves, version '%s'", h->now->process.pid,
 		 h->now->said.version);
 	lanes_connect(h);
+}
+
+/* A program in a machine that was waited for is tried now, once. Return: false: it is lost. */
+static bool is_good(struct host *h, struct program *p)
+{
+	char why[HOST_WHY_MAX] = "";
+
+	if (!h->is_untried ||
+	    !check_program(p, h->stall_ns, clock_ns() + CHECK_MACHINE_NS, why))
+		return true;
+	lose(h, why);
+	return false;
 }
 
 static void take_words(struct host *h, struct program *p)
@@ -169,19 +195,23 @@ static void take_words(struct host *h, struct program *p)
 	bool was_ready = p->is_ready;
 
 	program_read(p);
+	if (p == h->next) {
+		next_take_words(h);
+		return;
+	}
 	if (p == h->before) {
 		p->refused = 0; /* it has no disk */
 		if (p->has_ended || p->fault) {
 			h->before = NULL;
-			end_program(h, p, false);
+			host_end_program(h, p, false);
 		}
 		return;
 	}
 	if (p->fault)
 		lose(h, p->fault);
 	else if (p->has_ended)
-		lose(h, "it has ended");
-	else if (p->is_ready && !was_ready)
+		lose(h, p->process.region ? "its machine has ended" : "it has ended");
+	else if (p->is_ready && !was_ready && is_good(h, p))
 		becomes_ready(h);
 	else if (p->refused)
 		lanes_refused(h, p);
@@ -191,17 +221,19 @@ static void start_again(struct host *h)
 {
 	struct host_process process;
 	struct program *p = NULL;
+
+	h->start_ns = 0;
 	int err = h->starter->start(h->name, h->spec, &process, h->why);
 
 	if (err == -EAGAIN)
 		return;
 	if (!err) {
 		p = program_new(&process, h->spec);
-		err = p ? watch(h, p) : -ENOMEM;
+		err = p ? host_watch(h, p) : -ENOMEM;
 	}
 	if (err) {
 		log_error(h->name, "not started: %s", h->why);
-		end_program(h, p, false);
+		host_end_program(h, p, false);
 		plan_start(h);
 		return;
 	}
@@ -209,10 +241,43 @@ static void start_again(struct host *h)
 	set_timer(h, process.region ? 0 : CHECK_NS); /* a machine boots as long as it likes */
 }
 
-void host_retry(struct host *h)
+void host_retry(struct host *h, void *spec)
 {
-	if (!h->now && h->wanted)
+	if (spec == h->spec_next)
+		next_retry(h);
+	else if (spec == h->spec && !h->now && h->wanted)
 		start_again(h);
+}
+
+void host_machine_ended(struct host *h, void *spec, bool had_come, const char *why)
+{
+	if (spec == h->spec_next) {
+		next_fail(h, why);
+		return;
+	}
+	if (spec != h->spec || !h->wanted)
+		return;
+	if (h->now) {
+		lose(h, why);
+		return;
+	}
+	snprintf(h->why, sizeof(h->why), "%s", why);
+	log_error(h->name, "its machine %s: %s", had_come ? "has ended" : "was not started", why);
+	if (h->start_ns) /* it is waited for already */
+		return;
+	if (had_come) {
+		start_again(h);
+	} else {
+		h->restarts++;
+		plan_start(h);
+	}
+}
+
+bool host_is_ready(const struct host *h, const void *spec)
+{
+	const struct program *p = spec == h->spec ? h->now : spec == h->spec_next ? h->next : h->before;
+
+	return p && p->spec == spec && p->is_ready;
 }
 
 /* The one replaced is not needed any more. */
@@ -227,7 +292,7 @@ static void end_probation(struct host *h)
 	h->spec_before = NULL;
 	if (!old)
 		return;
-	end_program(h, old, true);
+	host_end_program(h, old, true);
 	log_info(h->name, "version '%s' stays", h->now ? h->now->said.version : "");
 }
 
@@ -268,13 +333,13 @@ static int try_program(struct host *h, const struct host_process *process, void 
 	if (!err && is_new)
 		err = check_program(p, h->stall_ns, until_ns, why);
 	if (!err)
-		err = watch(h, p);
+		err = host_watch(h, p);
 	if (!err) {
 		*ret = p;
 		return 0;
 	}
 	if (p)
-		end_program(h, p, false);
+		host_end_program(h, p, false);
 	return err;
 }
 
@@ -287,7 +352,7 @@ static int begin(struct host *h, void *spec, const struct host_process *process,
 	if (err)
 		return err;
 	h->wanted = true;
-	h->spec = spec;
+	set_spec(h, spec);
 	set_now(h, p);
 	becomes_ready(h);
 	return 0;
@@ -306,48 +371,72 @@ int host_start(struct host *h, void *spec, char *why)
 	return err ? err : begin(h, spec, &process, true, why);
 }
 
-void host_start_later(struct host *h, void *spec)
+void host_start_later(struct host *h, void *spec, bool is_new)
 {
-	h->spec = spec;
+	h->is_untried = is_new;
+	set_spec(h, spec);
 	h->wanted = true;
 	plan_start(h);
+}
+
+/* Nobody goes back to @old, which has ended, or broken a rule. */
+static bool is_useless(struct host *h, const struct program *old)
+{
+	if (old->fault)
+		log_error(h->name, "program %d does not come back: %s", old->process.pid, old->fault);
+	return !old->is_ready || old->fault || old->has_ended;
+}
+
+int host_take_over(struct host *h, struct program *p, void *spec, uint64_t probation_ns, char *why)
+{
+	int err = h->starter->commit ? h->starter->commit(h->name, spec, why) : 0;
+	struct program *old = h->now;
+
+	if (err)
+		return err;
+	end_probation(h);
+	err = lanes_hand_over(h, p, why);
+	if (err) {
+		if (h->starter->rolled_back)
+			h->starter->rolled_back(h->name, spec, h->spec);
+		return err;
+	}
+	h->before = old;
+	if (old && is_useless(h, old)) {
+		host_end_program(h, old, false);
+		h->before = NULL;
+	}
+	h->wanted = true;
+	h->spec_before = h->spec;
+	set_spec(h, spec);
+	h->backoff_ms = 0;
+	h->replaced++;
+	h->probation_end_ns = clock_ns() + probation_ns;
+	set_timer(h, max_u64(probation_ns, 1));
+	log_info(h->name, "program %d has taken over, version '%s'", p->process.pid,
+		 p->said.version);
+	return 0;
 }
 
 int host_replace(struct host *h, void *spec, uint64_t probation_ns, char *why)
 {
 	struct host_process process;
 	struct program *p;
+
+	if (h->spec_next)
+		return -EALREADY;
 	int err = h->starter->start(h->name, spec, &process, why);
 
+	if (err == -EAGAIN)
+		return next_begin(h, spec, probation_ns);
 	if (!err)
 		err = try_program(h, &process, spec, true, &p, why);
 	if (err)
 		return err;
-	end_probation(h);
-	struct program *old = h->now;
-
-	err = lanes_hand_over(h, p, why);
-	if (err) {
-		end_program(h, p, false);
-		return err;
-	}
-	h->before = old;
-	if (old && (!old->is_ready || old->fault || old->has_ended)) {
-		if (old->fault)
-			log_error(h->name, "program %d does not come back: %s", old->process.pid,
-				  old->fault);
-		end_program(h, old, false);
-		h->before = NULL;
-	}
-	h->wanted = true;
-	h->spec_before = h->spec;
-	h->spec = spec;
-	h->backoff_ms = 0;
-	h->probation_end_ns = clock_ns() + probation_ns;
-	set_timer(h, max_u64(probation_ns, 1));
-	log_info(h->name, "program %d has taken over, version '%s'", p->process.pid,
-		 p->said.version);
-	return 0;
+	err = host_take_over(h, p, spec, probation_ns, why);
+	if (err)
+		host_end_program(h, p, false);
+	return err;
 }
 
 struct host *host_new(const char *name, struct loop *loop, const struct host_starter *starter,
@@ -377,8 +466,9 @@ struct host *host_new(const char *name, struct loop *loop, const struct host_sta
 void host_free(struct host *h)
 {
 	assert(list_empty(&h->lanes));
+	next_forget(h);
 	end_probation(h);
-	end_program(h, h->now, true);
+	host_end_program(h, h->now, true);
 	if (h->spec)
 		h->starter->free(h->spec);
 	if (h->timer.fd >= 0)
@@ -389,6 +479,11 @@ void host_free(struct host *h)
 	fd_close(h->alarm.fd);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
+}
+
+bool host_is_replacing(const struct host *h)
+{
+	return h->spec_next;
 }
 
 const char *host_name(const struct host *h)
@@ -409,7 +504,9 @@ void host_info(struct host *h, struct host_info *ret)
 				   .why = *h->why ? h->why : NULL,
 				   .probation = h->spec_before,
 				   .restarts = h->restarts,
-				   .rollbacks = h->rollbacks };
+				   .rollbacks = h->rollbacks,
+				   .replaced = h->replaced,
+				   .is_replacing = h->spec_next };
 	if (p)
 		ret->process = p->process;
 	if (p && p->is_ready) {

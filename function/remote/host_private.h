@@ -11,6 +11,7 @@
 struct program;
 
 #define CHECK_NS (2 * NS_PER_S)	    /* what a program gets to answer for what it is given */
+#define CHECK_MACHINE_NS (5 * NS_PER_S) /* and one whose guest may be emulated */
 #define KILLED_NS (500 * NS_PER_MS) /* and the kernel to end one that is killed */
 
 struct host {
@@ -23,8 +24,13 @@ struct host {
 	void *spec;		      /* of what is to run */
 	void *spec_before;	      /* of what comes back if that fails; during probation */
 	bool wanted;
+	bool is_untried; /* it has to pass its trial first */
 	uint64_t probation_end_ns;    /* 0: none */
-	unsigned backoff_ms, restarts, rollbacks;
+	struct program *next; /* it boots, or is about to take over; next.c */
+	void *spec_next;
+	uint64_t next_probation_ns;
+	uint64_t start_ns; /* when to start again; 0: now, or when somebody says so */
+	unsigned backoff_ms, restarts, rollbacks, replaced;
 	char why[HOST_WHY_MAX];
 	struct loop_watch timer; /* to start again, to give up waiting, the end of probation */
 	struct loop_watch alarm; /* a lane has something to say */
@@ -32,10 +38,36 @@ struct host {
 	/* lanes.c */
 	pthread_mutex_t lock; /* the rest; and changes of now */
 	bool serving;
+	struct region *region; /* of what is to run, or NULL */
 	struct list lanes;
 	struct remote_lane_stats past; /* of lanes that are gone */
 	struct handover handover;
 };
+
+/* host.c */
+
+/* Looks at what it says, and at its end. Return: 0; -ENOMEM. */
+int host_watch(struct host *h, struct program *p);
+/* Ends @p, which serves no lane; when this returns it touches no memory any more. One in a machine that is
+ * posternd's goes with its spec, if that is not to be at once. NULL is fine. */
+void host_end_program(struct host *h, struct program *p, bool gently);
+/* @p, tried, replaces the one there is. Return: 0: the spec is the host's; -errno with @why. */
+int host_take_over(struct host *h, struct program *p, void *spec, uint64_t probation_ns, char *why);
+
+/* next.c */
+
+/* The machine of @spec is to take over when it is ready. Return: -EINPROGRESS; -EALREADY. */
+int next_begin(struct host *h, void *spec, uint64_t probation_ns);
+/* It can be tried again to speak to it. */
+void next_retry(struct host *h);
+/* It has said something, or has ended. */
+void next_take_words(struct host *h);
+/* It does not take over, for @why. */
+void next_fail(struct host *h, const char *why);
+/* It is not wanted any more. */
+void next_forget(struct host *h);
+
+/* lanes.c */
 
 /* All lanes get the program that there is, which is ready. */
 void lanes_connect(struct host *h);

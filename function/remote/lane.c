@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -16,7 +15,6 @@
 #include "base/fd.h"
 #include "function/remote/host.h"
 #include "function/remote/private.h"
-#include "function/remote/region.h"
 
 #define LOOK_NS (1 * NS_PER_MS)
 #define EXCUSES_MAX 8 /* times that a program may be late with a request for I/O of its own */
@@ -253,6 +251,37 @@ void remote_note_pause(struct remote_lane *l)
 	__atomic_store_n(&l->stats.pause_ticks, now - l->paused_ticks, __ATOMIC_RELAXED);
 }
 
+/* The slots are where @c has them from now on. None is below, or with a program. */
+static void move_buffers(struct remote_lane *l, const struct channel *c)
+{
+	uint8_t *to = c->buffers->at;
+
+	if (to == l->bufs)
+		return;
+	list_for_each(n, tmp, &l->order) {
+		struct slot *s = list_entry(n, struct slot, order);
+		uint8_t *at = to + (size_t)(s - l->slot) * FN_BUF_B;
+
+		if (!s->was_seg)
+			continue;
+		memcpy(at, s->seg.host, s->r->len_b);
+		s->seg.host = at;
+	}
+	/* release: pairs with the acquire in buffers_sweep() */
+	__atomic_store_n(&l->bufs, to, __ATOMIC_RELEASE);
+}
+
+/* Whether the medium works on what @c does not have. */
+static bool is_in_old_buffers(const struct remote_lane *l, const struct channel *c)
+{
+	if (c->buffers->at == l->bufs)
+		return false;
+	for (unsigned i = 0; i < FN_SLOTS; i++)
+		if (l->slot[i].place == SLOT_BELOW)
+			return true;
+	return false;
+}
+
 /* @c takes over. */
 static void join(struct remote_lane *l, const struct channel *c)
 {
@@ -263,8 +292,12 @@ static void join(struct remote_lane *l, const struct channel *c)
 	l->source.inflight--; /* that of remote_await() */
 	l->pending = NULL;
 	l->handover = NULL;
+	move_buffers(l, c);
 	l->ring = ring_on(c->rings);
 	l->kick_fd = c->kick_fd;
+	/* A machine's wake-ups come through the control thread, which may itself be waiting for what
+	 * the program has answered: such a lane never sleeps for long while something is out. */
+	l->look_ticks = c->is_shared ? clock_ns_to_ticks(clock_scale(), LOOK_NS) : l->stall_ticks;
 	set_masks(l, c);
 	l->own_io_token = c->own_io;
 	l->source.inflight += c->own_io;
@@ -289,7 +322,7 @@ void remote_proceed(struct remote_lane *l)
 {
 	struct handover *h = l->handover;
 
-	if (!l->pending || l->nio || (!h && l->ring.shared))
+	if (!l->pending || l->nio || (!h && l->ring.shared) || is_in_old_buffers(l, l->pending))
 		return;
 	if (h && !l->drained) {
 		if (l->nsent)
@@ -334,9 +367,7 @@ void remote_hand_over(struct remote_lane *l, struct handover *h, const struct ch
 void remote_set_stall(struct remote_lane *l, uint64_t stall_ns)
 {
 	l->stall_ticks = clock_ns_to_ticks(clock_scale(), stall_ns);
-	/* A machine's wake-ups come through the control thread, which may itself be waiting for what
-	 * the program has answered: such a lane never sleeps for long while something is out. */
-	l->look_ticks = l->region ? clock_ns_to_ticks(clock_scale(), LOOK_NS) : l->stall_ticks;
+	l->look_ticks = l->stall_ticks; /* a machine's lane looks more often, from join() on */
 }
 
 /* The time for @s, the oldest, is up. One that waits for I/O of its own waits for the medium, however
@@ -379,49 +410,22 @@ uint64_t remote_timer(void *state, uint64_t now_ns)
 	return NEVER_NS;
 }
 
-static int find_buffers(struct remote_lane *l, struct region *region)
-{
-	int area = region_take(region);
-
-	if (area < 0)
-		return area;
-	l->region = region;
-	l->area = (unsigned)area;
-	l->bufs = region_bufs(region, l->area);
-	return 0;
-}
-
-static int make_buffers(struct remote_lane *l)
-{
-	l->bufs_fd = fd_memory("postern-function-buffers", FN_BUFS_B, 0);
-	if (l->bufs_fd < 0)
-		return l->bufs_fd;
-	void *at = mmap(NULL, FN_BUFS_B, PROT_READ | PROT_WRITE, MAP_SHARED, l->bufs_fd, 0);
-
-	if (at == MAP_FAILED)
-		return -errno;
-	l->bufs = at;
-	return 0;
-}
-
 static int get_memory(struct remote_lane *l)
 {
-	struct region *region = l->remote->region;
-	int err = region ? find_buffers(l, region) : make_buffers(l);
+	struct buffers *b;
+	int err = l->remote->host ? host_find_buffers(l->remote->host, l, &b) :
+				    buffers_find(l, NULL, &b);
 
 	if (err)
 		return err;
+	l->bufs = b->at;
 	l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return l->wake_fd < 0 ? -errno : 0;
 }
 
 static void free_lane(struct remote_lane *l)
 {
-	if (l->region)
-		region_give(l->region, l->area);
-	else if (l->bufs)
-		munmap(l->bufs, FN_BUFS_B);
-	fd_close(l->bufs_fd);
+	buffers_free(l);
 	fd_close(l->wake_fd);
 	sem_destroy(&l->quiet);
 	free(l);
@@ -449,7 +453,8 @@ static void init_lane(struct remote_lane *l, struct remote *f, struct lane *lane
 	l->remote = f;
 	l->mode = (uint8_t)f->mode;
 	remote_measure(l);
-	l->bufs_fd = l->wake_fd = l->kick_fd = -1;
+	l->wake_fd = l->kick_fd = -1;
+	list_init(&l->buffers);
 	l->io_owner.complete = never_complete;
 	l->takes = (1u << REQ_OPS) - 1; /* until it is known what the program wants to see */
 	list_init(&l->order);
@@ -581,7 +586,6 @@ int remote_open(const struct remote_conf *c, struct function **ret_function)
 	f->mode = c->mode;
 	f->on_fail = c->on_fail;
 	f->users = c->users;
-	f->region = c->region;
 	if (f->users)
 		++*f->users;
 	*ret_function = &f->function;

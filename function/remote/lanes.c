@@ -88,6 +88,7 @@ static void disconnect_lane(struct remote_lane *l, struct program *p)
 	order(l, run_disconnect, NULL, NULL);
 	program_withdraw(p, l->channel);
 	l->channel = NULL;
+	buffers_sweep(l);
 }
 
 void lanes_connect(struct host *h)
@@ -130,8 +131,11 @@ void lanes_refused(struct host *h, struct program *p)
 	pthread_mutex_unlock(&h->lock);
 }
 
-void host_channel_says(struct host *h, uint32_t id, enum fn_msg_kind kind)
+void host_channel_says(struct host *h, const struct program *p, uint32_t id, enum fn_msg_kind kind)
 {
+	/* one that is tried, or is being given the lanes, has none yet */
+	if (p != h->now)
+		return;
 	pthread_mutex_lock(&h->lock);
 	list_for_each(n, tmp, &h->lanes) {
 		struct remote_lane *l = list_entry(n, struct remote_lane, link);
@@ -216,7 +220,7 @@ static void go_over_without(struct host *h, struct program *old)
 	if (old) {
 		log_error(h->name, "program %d does not end what it has, and is ended",
 			  old->process.pid);
-		h->starter->kill(&old->process);
+		h->starter->kill(old->spec, &old->process);
 		old->has_ended = program_await_end(old, clock_ns() + KILLED_NS);
 	}
 	list_for_each(n, tmp, &h->lanes) {
@@ -256,7 +260,9 @@ static void swap_channels(struct host *h, struct program *old)
 
 		program_withdraw(old, l->channel);
 		l->channel = l->next_channel;
+		l->channel->is_given = true;
 		l->next_channel = NULL;
+		buffers_sweep(l);
 	}
 }
 
@@ -302,6 +308,15 @@ uint32_t host_takes(struct host *h)
 	uint32_t down = h->serving ? le32toh(h->now->said.down) : ~0u;
 	pthread_mutex_unlock(&h->lock);
 	return down;
+}
+
+int host_find_buffers(struct host *h, struct remote_lane *l, struct buffers **ret)
+{
+	pthread_mutex_lock(&h->lock);
+	int err = buffers_find(l, h->region, ret);
+
+	pthread_mutex_unlock(&h->lock);
+	return err;
 }
 
 void host_add_lane(struct host *h, struct remote_lane *l)

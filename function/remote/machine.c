@@ -4,24 +4,38 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "function/remote/region.h"
 
 #define KEY_MEMORY "memory"
 #define KEY_CONNECTION "connection"
+#define WORD_MAX 600 /* of the holder's */
+#define KILL_NS (20 * NS_PER_S) /* for the holder to end, with what it has to clear away */
+
+/* What it is told, a byte each; as vm/vm.h has them. */
+enum wish { WISH_TELL = 't', WISH_END = 'e', WISH_KILL = 'k' };
 
 struct machine {
-	struct region region;
-	struct host *host;
-	struct loop *loop;
+	struct machine_conf conf;
+	struct region *region;
 	struct loop_watch door; /* the listening socket */
 	int conn_fd;		/* -1: none, or it has ended and was not looked at since */
-	struct keep_scope keep;
+
+	/* posternd's own */
+	struct machine_holder holder; /* pid 0: none */
+	struct loop_watch words, end; /* of it */
+	struct loop_watch timer;      /* to the end of patience with its guest */
+	bool had_come;		      /* QEMU has connected, since the holder was started */
+	bool is_ending;		      /* it has been told to */
+	char why[HOST_WHY_MAX], accel[8], note[HOST_WHY_MAX];
 };
 
 static bool is_alive(int sock)
@@ -36,7 +50,7 @@ static void hang_up(struct machine *m)
 {
 	if (m->conn_fd < 0)
 		return;
-	keep_drop(&m->keep, KEY_CONNECTION);
+	keep_drop(&m->conf.keep, KEY_CONNECTION);
 	fd_close(m->conn_fd);
 	m->conn_fd = -1;
 }
@@ -44,108 +58,293 @@ static void hang_up(struct machine *m)
 static void door_ready(struct loop_watch *w, uint32_t events)
 {
 	struct machine *m = container_of(w, struct machine, door);
+	const char *name = host_name(m->conf.host);
 	int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	if (fd < 0)
 		return;
+	if (m->is_ending) {
+		fd_close(fd);
+		return;
+	}
 	if (m->conn_fd >= 0 && is_alive(m->conn_fd)) {
-		log_error(host_name(m->host), "a second machine is turned away");
+		log_error(name, "a second machine is turned away");
 		fd_close(fd);
 		return;
 	}
 	hang_up(m);
 	m->conn_fd = fd;
-	int err = keep_put(&m->keep, KEY_CONNECTION, fd);
+	m->had_come = true;
+	int err = keep_put(&m->conf.keep, KEY_CONNECTION, fd);
 
 	if (err)
-		log_error(host_name(m->host), "a restart will cut its machine off for a second: %s",
-			  strerror(-err));
-	host_retry(m->host);
+		log_error(name, "a restart will cut its machine off for a second: %s", strerror(-err));
+	host_retry(m->conf.host, m->conf.spec);
 }
 
-static struct machine *new_machine(struct host *host, struct loop *loop,
-				   const struct keep_scope *keep)
+/* What the holder says gets into logs and answers. */
+static void copy_text(char *to, size_t room, const char *from)
 {
-	struct machine *m = calloc(1, sizeof(*m));
-
-	if (m)
-		*m = (struct machine){ .host = host, .loop = loop, .keep = *keep, .conn_fd = -1 };
-	return m;
+	snprintf(to, room, "%.*s", (int)room - 1, from);
+	for (; *to; to++)
+		if (*to < ' ' || *to > '~')
+			*to = ' ';
 }
 
-int machine_open(struct host *host, struct loop *loop, int listen_fd, const struct keep_scope *keep,
-		 struct machine **ret)
+/* Return: whether there was a word. */
+static bool take_word(struct machine *m)
 {
-	CLEANUP(fd_cleanup) int door_fd = listen_fd;
-	struct machine *m = new_machine(host, loop, keep);
+	char text[WORD_MAX + 1], accel[sizeof(m->accel)] = "";
+	ssize_t n = recv(m->holder.sock, text, WORD_MAX, MSG_DONTWAIT);
+	int at = 0;
 
-	if (!m)
-		return -ENOMEM;
-	int kept_fd = keep_get(keep, KEY_MEMORY);
-	int err = region_open(&m->region, kept_fd < 0 ? -1 : kept_fd);
-
-	if (!err && kept_fd < 0)
-		err = keep_put(keep, KEY_MEMORY, m->region.fd);
-	if (!err) {
-		int flags = fcntl(door_fd, F_GETFL);
-
-		fcntl(door_fd, F_SETFL, flags | O_NONBLOCK);
-		m->door = (struct loop_watch){ door_fd, door_ready };
-		err = loop_add(loop, &m->door, EPOLLIN);
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	if (!strncmp(text, "down ", 5)) {
+		copy_text(m->why, sizeof(m->why), text + 5);
+	} else if (sscanf(text, "up %*d %7s %n", accel, &at) == 1 && at) {
+		copy_text(m->accel, sizeof(m->accel), accel);
+		copy_text(m->note, sizeof(m->note), text + at);
 	}
+	return true;
+}
+
+static void words_ready(struct loop_watch *w, uint32_t events)
+{
+	struct machine *m = container_of(w, struct machine, words);
+
+	/* the end of it is seen by its pidfd */
+	if (!take_word(m) && events & (EPOLLHUP | EPOLLRDHUP))
+		loop_del(m->conf.loop, w);
+}
+
+static void set_timer(struct machine *m, uint64_t ns)
+{
+	struct itimerspec at = { .it_value = { (time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S) } };
+
+	timerfd_settime(m->timer.fd, 0, &at, NULL);
+}
+
+static void wish(struct machine *m, enum wish what)
+{
+	char word = (char)what;
+
+	if (send(m->holder.sock, &word, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1)
+		m->conf.ops->kill(m->holder.pid);
+}
+
+static void drop_holder(struct machine *m)
+{
+	loop_del(m->conf.loop, &m->words);
+	loop_del(m->conf.loop, &m->end);
+	fd_close(m->holder.sock);
+	fd_close(m->holder.pidfd);
+	m->holder = (struct machine_holder){ 0, -1, -1 };
+	set_timer(m, 0);
+}
+
+static void end_ready(struct loop_watch *w, uint32_t events)
+{
+	struct machine *m = container_of(w, struct machine, end);
+	char why[HOST_WHY_MAX];
+
+	while (take_word(m))
+		;
+	drop_holder(m);
+	snprintf(why, sizeof(why), "%s", *m->why ? m->why : "its machine has ended");
+	host_machine_ended(m->conf.host, m->conf.spec, m->had_come, why); /* perhaps m has gone */
+}
+
+static void timer_ready(struct loop_watch *w, uint32_t events)
+{
+	struct machine *m = container_of(w, struct machine, timer);
+	uint64_t times;
+
+	if (read(w->fd, &times, sizeof(times)) != sizeof(times) || !m->holder.pid)
+		return;
+	if (m->is_ending) {
+		m->conf.ops->kill(m->holder.pid);
+		return;
+	}
+	if (host_is_ready(m->conf.host, m->conf.spec))
+		return;
+	snprintf(m->why, sizeof(m->why), "its guest has not started the program within %u s; "
+		 "`vm console` shows what it does",
+		 (unsigned)(m->conf.boot_ns / NS_PER_S));
+	machine_kill(m);
+}
+
+/* There is a holder now. Return: 0; -ENOMEM: it is ended. */
+static int watch_holder(struct machine *m, const struct machine_holder *holder)
+{
+	m->holder = *holder;
+	m->words = (struct loop_watch){ m->holder.sock, words_ready };
+	m->end = (struct loop_watch){ m->holder.pidfd, end_ready };
+	m->had_come = m->conn_fd >= 0;
+	m->is_ending = false;
+	*m->why = *m->accel = *m->note = '\0';
+	int err = loop_add(m->conf.loop, &m->words, EPOLLIN);
+	if (!err)
+		err = loop_add(m->conf.loop, &m->end, EPOLLIN);
 	if (err) {
-		region_close(&m->region);
-		free(m);
+		m->conf.ops->kill(m->holder.pid);
+		drop_holder(m);
 		return err;
 	}
-	fd_steal(&door_fd);
+	set_timer(m, m->conf.boot_ns);
+	return 0;
+}
+
+static int hold(struct machine *m, char *why)
+{
+	struct machine_holder holder;
+	int err = m->conf.ops->hold(m->conf.spec, m->region->fd, &holder, why);
+
+	return err ? err : watch_holder(m, &holder);
+}
+
+static int open_memory(struct machine *m, bool *ret_is_new)
+{
+	int kept_fd = keep_get(&m->conf.keep, KEY_MEMORY);
+	int err = region_open(kept_fd < 0 ? -1 : kept_fd, &m->region);
+
+	*ret_is_new = kept_fd < 0;
+	return err || kept_fd >= 0 ? err : keep_put(&m->conf.keep, KEY_MEMORY, m->region->fd);
+}
+
+static int open_door(struct machine *m)
+{
+	int flags = fcntl(m->door.fd, F_GETFL);
+
+	if (flags < 0 || fcntl(m->door.fd, F_SETFL, flags | O_NONBLOCK))
+		return -errno;
+	m->timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (m->timer.fd < 0)
+		return -errno;
+	int err = loop_add(m->conf.loop, &m->door, EPOLLIN);
+
+	return err ? err : loop_add(m->conf.loop, &m->timer, EPOLLIN);
+}
+
+int machine_open(const struct machine_conf *conf, struct machine **ret)
+{
+	struct machine *m = calloc(1, sizeof(*m));
+	bool is_new;
+
+	if (!m) {
+		fd_close(conf->listen_fd);
+		return -ENOMEM;
+	}
+	*m = (struct machine){ .conf = *conf,
+			       .door = { conf->listen_fd, door_ready },
+			       .timer = { -1, timer_ready },
+			       .conn_fd = -1,
+			       .holder = { 0, -1, -1 } };
+	int err = open_memory(m, &is_new);
+
+	if (!err)
+		err = open_door(m);
+	if (err) {
+		fd_close(machine_close(m, true));
+		return err;
+	}
 	/* one of another posternd's would have other memory than ours */
-	int conn_fd = kept_fd < 0 ? -ENOENT : keep_get(keep, KEY_CONNECTION);
+	int conn_fd = is_new ? -ENOENT : keep_get(&m->conf.keep, KEY_CONNECTION);
 
 	if (conn_fd >= 0)
 		m->conn_fd = conn_fd;
+	if (conf->holder.pid && !watch_holder(m, &conf->holder)) /* a predecessor has heard this */
+		wish(m, WISH_TELL);
 	*ret = m;
 	return 0;
 }
 
-void machine_close(struct machine *m, bool forget)
+void machine_forget(const struct keep_scope *keep)
 {
-	if (!m)
-		return;
-	loop_del(m->loop, &m->door);
-	fd_close(m->door.fd);
-	fd_close(m->conn_fd);
-	region_close(&m->region);
-	if (forget)
-		keep_drop_all(&m->keep);
-	free(m);
+	keep_drop(keep, KEY_CONNECTION);
+	keep_drop(keep, KEY_MEMORY);
 }
 
-int machine_start(struct machine *m, struct host_process *ret)
+int machine_close(struct machine *m, bool forget)
+{
+	int end_fd = -1;
+
+	if (!m)
+		return -1;
+	if (m->holder.pid) {
+		end_fd = fcntl(m->holder.pidfd, F_DUPFD_CLOEXEC, 0);
+		wish(m, WISH_END);
+		drop_holder(m);
+	}
+	loop_del(m->conf.loop, &m->door);
+	fd_close(m->door.fd);
+	if (m->timer.fd >= 0)
+		loop_del(m->conf.loop, &m->timer);
+	fd_close(m->timer.fd);
+	fd_close(m->conn_fd);
+	if (forget)
+		machine_forget(&m->conf.keep);
+	region_put(m->region);
+	free(m);
+	return end_fd;
+}
+
+int machine_start(struct machine *m, struct host_process *ret, char *why)
 {
 	struct ucred peer = { 0 };
 	socklen_t len = sizeof(peer);
 
 	if (m->conn_fd >= 0 && !is_alive(m->conn_fd))
 		hang_up(m);
-	if (m->conn_fd < 0)
-		return -EAGAIN;
+	if (m->conn_fd < 0) {
+		int err = m->conf.ops && !m->holder.pid ? hold(m, why) : 0;
+
+		return err ? err : -EAGAIN;
+	}
 	int sock = fcntl(m->conn_fd, F_DUPFD_CLOEXEC, 0);
 
 	if (sock < 0)
 		return -errno;
 	getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+	if (m->holder.pid && !m->is_ending) /* another program of the same guest gets as long */
+		set_timer(m, m->conf.boot_ns);
 	*ret = (struct host_process){ .pid = peer.pid, .sock = sock, .pidfd = -1,
-				      .region = &m->region };
+				      .region = m->region };
 	return 0;
+}
+
+void machine_kill(struct machine *m)
+{
+	if (!m->holder.pid)
+		return;
+	wish(m, WISH_KILL);
+	m->is_ending = true;
+	set_timer(m, KILL_NS);
+	hang_up(m);
 }
 
 struct region *machine_region(struct machine *m)
 {
-	return &m->region;
+	return m->region;
 }
 
 void machine_memory(const struct machine *m, char *ret_path, size_t size)
 {
-	snprintf(ret_path, size, "/proc/%d/fd/%d", (int)getpid(), m->region.fd);
+	snprintf(ret_path, size, "/proc/%d/fd/%d", (int)getpid(), m->region->fd);
+}
+
+bool machine_is_booting(const struct machine *m)
+{
+	return m->holder.pid && !host_is_ready(m->conf.host, m->conf.spec);
+}
+
+const char *machine_accel(const struct machine *m)
+{
+	return m->accel;
+}
+
+const char *machine_note(const struct machine *m)
+{
+	return m->note;
 }

@@ -7,6 +7,7 @@
 
 #include "base/hist.h"
 #include "core/lane.h"
+#include "function/remote/buffers.h"
 #include "function/remote/remote.h"
 #include "function/remote/ring.h"
 
@@ -55,9 +56,10 @@ struct channel {
 	int kick_fd; /* a message there wakes it; -1: it never sleeps */
 	uint32_t down, up, with_data;
 	bool own_io;
-	bool is_shared; /* the rings are in the lane's region */
+	bool is_shared; /* the rings are in the buffers' region */
 	bool is_given;	/* of those: the lane has it */
 	uint32_t id;	/* among those of its program */
+	struct buffers *buffers; /* the lane's */
 };
 
 /* Lanes that change their program together: none starts with the new one before all have ended
@@ -82,7 +84,6 @@ struct remote {
 	int on_fail; /* enum remote_fail; relaxed atomic, written by control */
 	struct remote_lane_stats past; /* of lanes that are gone; under the host's lock */
 	unsigned *users;
-	struct region *region; /* of its program's machine, for the lanes' buffers; NULL */
 };
 
 struct remote_lane {
@@ -92,7 +93,7 @@ struct remote_lane {
 	struct lane *lane;
 	struct remote *remote;
 	struct ring ring;
-	uint8_t *bufs; /* FN_ALL_SLOTS of FN_BUF_B */
+	uint8_t *bufs; /* FN_ALL_SLOTS of FN_BUF_B; release by the poller, acquire */
 	uint8_t step;  /* its place in the chain */
 	uint8_t mode;  /* enum fn_mode */
 	uint8_t door;  /* enum door */
@@ -135,9 +136,7 @@ struct remote_lane {
 	void *tell_arg;
 	struct list link; /* in the host's list */
 	struct channel *channel, *next_channel; /* the host's, under its lock */
-	int bufs_fd;
-	struct region *region; /* where the buffers are, in area; NULL: in memory of their own */
-	unsigned area;
+	struct list buffers; /* the same, for those now and those of other channels */
 };
 
 /* remote.c: the poller's thread. */

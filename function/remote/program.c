@@ -110,11 +110,13 @@ static const char *judge_machine(struct program *p, const struct fn_msg *m)
 {
 	if (le16toh(m->kind) == FN_KICK) {
 		if (p->host)
-			host_channel_says(p->host, le32toh(m->channel), FN_KICK);
+			host_channel_says(p->host, p, le32toh(m->channel), FN_KICK);
 		return NULL;
 	}
-	if (p->is_ready)
+	if (p->is_ready) {
+		p->is_reborn = true;
 		return "it has been started anew";
+	}
 	greet(p); /* the program before may have read our first one */
 	return NULL;
 }
@@ -140,7 +142,7 @@ static const char *judge(struct program *p, const struct fn_msg *m, ssize_t n)
 		p->refused = (int)min_u64(le32toh(m->status), INT_MAX);
 		p->refused_id = le32toh(m->channel);
 		if (p->process.region && !p->refused && p->host)
-			host_channel_says(p->host, p->refused_id, FN_DISK_READY);
+			host_channel_says(p->host, p, p->refused_id, FN_DISK_READY);
 		return NULL;
 	}
 	return "its message is of no kind";
@@ -279,12 +281,13 @@ static int say_disk(struct program *p, const struct remote_lane *l, const struct
 		    uint32_t flags)
 {
 	struct fn_msg m = disk_msg(l, FN_DISK, c->id, flags);
-	int fds[] = { fd, l->bufs_fd, l->wake_fd };
+	const struct buffers *b = c->buffers;
+	int fds[] = { fd, b->fd, l->wake_fd };
 
-	if (!l->region)
+	if (!b->region)
 		return say(p, &m, fds, ARRAY_SIZE(fds));
-	m.rings_page = htole32(region_page(l->region, c->rings));
-	m.bufs_page = htole32(region_page(l->region, l->bufs));
+	m.rings_page = htole32(region_page(b->region, c->rings));
+	m.bufs_page = htole32(region_page(b->region, b->at));
 	return say(p, &m, NULL, 0);
 }
 
@@ -295,17 +298,24 @@ int program_offer(struct program *p, struct remote_lane *l, uint32_t flags, stru
 
 	if (!c)
 		return -ENOMEM;
-	*c = (struct channel){ .rings = l->region ? region_rings(l->region, l->area) :
-						   make_rings(&fd),
-			       .is_shared = l->region,
+	struct region *region = p->process.region;
+	struct buffers *b;
+	int err = buffers_find(l, region, &b);
+
+	if (err) {
+		free(c);
+		return err;
+	}
+	*c = (struct channel){ .rings = region ? region_rings(region, b->area) : make_rings(&fd),
+			       .buffers = b,
+			       .is_shared = region,
 			       .kick_fd = p->process.sock,
 			       .down = le32toh(p->said.down),
 			       .up = le32toh(p->said.up),
 			       .with_data = le32toh(p->said.with_data),
 			       .own_io = le32toh(p->said.flags) & FN_M_OWN_IO,
 			       .id = p->next_channel };
-	int err = -ENOMEM;
-
+	err = -ENOMEM;
 	/* before it can answer; control reads the answer, perhaps on another thread than ours */
 	__atomic_add_fetch(&p->asked, 1, __ATOMIC_RELAXED);
 	if (c->rings)

@@ -2,6 +2,7 @@
 #include "function/remote/region.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -34,39 +35,56 @@ static int sign(struct region *r, bool is_new)
 	return 0;
 }
 
-int region_open(struct region *r, int fd)
+static int map(struct region *r, int kept_fd)
 {
-	bool is_new = fd < 0;
 	struct stat st;
 
-	*r = (struct region){ .fd = is_new ? fd_memory("postern-function-machine", FN_REGION_B, 0) : fd };
+	r->fd = kept_fd < 0 ? fd_memory("postern-function-machine", FN_REGION_B, 0) : kept_fd;
 	if (r->fd < 0)
 		return r->fd;
-	if (!fd_is_sealed(r->fd) || fstat(r->fd, &st) || st.st_size != FN_REGION_B) {
-		fd_close(r->fd);
+	if (!fd_is_sealed(r->fd) || fstat(r->fd, &st) || st.st_size != FN_REGION_B)
 		return -EBADMSG;
-	}
 	void *at = mmap(NULL, FN_REGION_B, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, 0);
 
-	if (at == MAP_FAILED) {
-		fd_close(r->fd);
+	if (at == MAP_FAILED)
+		return -ENOMEM;
+	r->at = at;
+	return sign(r, kept_fd < 0);
+}
+
+int region_open(int fd, struct region **ret)
+{
+	struct region *r = calloc(1, sizeof(*r));
+
+	if (!r) {
+		fd_close(fd);
 		return -ENOMEM;
 	}
-	r->at = at;
-	int err = sign(r, is_new);
+	r->refs = 1;
+	int err = map(r, fd);
 
 	if (err)
-		region_close(r);
+		region_put(r);
+	else
+		*ret = r;
 	return err;
 }
 
-void region_close(struct region *r)
+struct region *region_get(struct region *r)
 {
-	if (!r->at)
+	__atomic_add_fetch(&r->refs, 1, __ATOMIC_RELAXED);
+	return r;
+}
+
+void region_put(struct region *r)
+{
+	/* release and acquire: what others did with it is before the end of it */
+	if (!r || __atomic_sub_fetch(&r->refs, 1, __ATOMIC_ACQ_REL))
 		return;
-	munmap(r->at, FN_REGION_B);
+	if (r->at)
+		munmap(r->at, FN_REGION_B);
 	fd_close(r->fd);
-	r->at = NULL;
+	free(r);
 }
 
 static size_t area_off(unsigned area)

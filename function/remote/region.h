@@ -10,6 +10,7 @@
 #define REGION_AREAS 16u
 
 struct region {
+	unsigned refs; /* relaxed; the last one gone, acquire and release */
 	int fd;
 	uint8_t *at;
 	uint64_t id;
@@ -17,9 +18,13 @@ struct region {
 	uint8_t rings[REGION_AREAS]; /* of each, the next; under the host's lock */
 };
 
-/* @fd: one of a predecessor's, which becomes the region's; -1: a new one. Return: 0; -errno. */
-int region_open(struct region *r, int fd);
-void region_close(struct region *r); /* no area is taken */
+/* @fd: one of a predecessor's, which becomes the region's, also on failure; -1: a new one. Ownership:
+ * *ret is put. Return: 0; -EBADMSG: @fd is none; -errno. */
+int region_open(int fd, struct region **ret);
+/* One more that has it. */
+struct region *region_get(struct region *r);
+/* Unmapped with the last one, when no area is taken. NULL is fine. */
+void region_put(struct region *r);
 
 /* Return: an area; -ENOSPC. */
 int region_take(struct region *r);

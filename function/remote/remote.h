@@ -14,14 +14,12 @@
 enum remote_fail { REMOTE_PAUSE, REMOTE_BYPASS, REMOTE_ERROR };
 
 struct host;
-struct region;
 
 struct remote_conf {
 	struct host *host; /* outlives it */
 	enum fn_mode mode;
 	enum remote_fail on_fail;
 	unsigned *users; /* counts the open ones; control thread */
-	struct region *region; /* its program's machine's, which outlives it; NULL: a process */
 };
 
 /* Context: control thread. Ownership: closed by its own close operation. Return: 0 or -ENOMEM. */

@@ -1,32 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "function/remote/remote_ctl.h"
 
-#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/cpus.h"
 #include "base/fd.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "control/rpc.h"
 #include "control/state.h"
 #include "function/remote/host.h"
-#include "function/remote/machine.h"
 #include "function/remote/remote.h"
+#include "function/remote/spec_ctl.h"
 
-#define FILES_MAX 8
+#define END_NS (3 * NS_PER_S) /* that machines get when all of posternd ends */
 
 /* A function as its user knows it. */
 struct entry {
 	struct list node;
 	char name[FUNCTION_NAME_MAX + 1];
 	struct host *host;
-	struct machine *machine; /* it is in one; or NULL */
-	unsigned users;		 /* disks' functions */
+	unsigned users; /* disks' functions */
 };
 
 static struct list entries = { &entries, &entries };
@@ -51,89 +49,55 @@ static int not_found(const char *name, const char *param, struct ctl_error *err)
 			"there is no function '%s'; `function list` names them", name);
 }
 
-/* Specs are configurations, as ctl_check() left them. */
-
-static int open_files(const json_t *paths, int flags, const char *param, int *fds, unsigned *n,
-		      struct ctl_error *err)
+static const json_t *conf_of(const struct entry *e)
 {
-	const json_t *path;
-	size_t i;
+	const struct spec *s = host_spec(e->host);
 
-	json_array_foreach((json_t *)paths, i, path) {
-		int fd = *n == FILES_MAX ?
-				 ctl_fail(err, -E2BIG, "out_of_range", param,
-					  "at most %d files in all", FILES_MAX) :
-				 ctl_open_path(json_string_value(path), flags, param, err);
-
-		if (fd < 0)
-			return fd;
-		fds[(*n)++] = fd;
-	}
-	return 0;
+	return s->conf;
 }
 
-static int start_process(const char *name, void *spec, struct host_process *ret, char *why)
-{
-	const json_t *conf = spec;
-	int fds[FILES_MAX];
-	struct ctl_error err = { 0 };
-	struct ctl_spawn s = { .name = name,
-			       .run = ctl_str(conf, "run"),
-			       .memory_mib = (uint32_t)(ctl_u64(conf, "memory") / MIB),
-			       .cpus = ctl_str(conf, "cpus"),
-			       .files = fds };
-	int code = open_files(json_object_get(conf, "file"), O_RDWR | O_CREAT, "file", fds, &s.nfile,
-			      &err);
-
-	if (!code)
-		code = open_files(json_object_get(conf, "read"), O_RDONLY, "read", fds, &s.nfile,
-				  &err);
-	if (code) {
-		snprintf(why, HOST_WHY_MAX, "%.150s", err.text);
-	} else {
-		code = ctl_spawn(&s);
-		if (code)
-			snprintf(why, HOST_WHY_MAX, "'%.100s' cannot be started: %s", s.run,
-				 strerror(-code));
-	}
-	while (s.nfile)
-		fd_close(fds[--s.nfile]);
-	if (!code)
-		*ret = (struct host_process){ s.pid, s.sock, s.pidfd, s.jail, NULL };
-	return code;
-}
-
-static int start(const char *name, void *spec, struct host_process *ret, char *why)
-{
-	struct entry *e = find(name);
-
-	if (ctl_bool(spec, "vm"))
-		return e->machine ? machine_start(e->machine, ret) : -EAGAIN;
-	return start_process(name, spec, ret, why);
-}
-
-/* A machine's program goes on; it has nothing until it says READY again. */
-static void kill_process(const struct host_process *p)
-{
-	if (!p->region)
-		ctl_kill(p->pid);
-}
+/* Machines that end while all of posternd does, so that it can wait for them. */
+#define ENDING_MAX 64
+static struct pollfd ending[ENDING_MAX];
+static nfds_t nending;
+static bool is_ending;
 
 static void free_spec(void *spec)
 {
-	json_decref(spec);
+	const struct spec *s = spec;
+	/* one that is brought finds what is kept again */
+	bool forget = !is_ending || spec_kind(s->conf) != SPEC_BROUGHT;
+	int end_fd = spec_close(spec, forget);
+
+	if (is_ending && end_fd >= 0 && nending < ENDING_MAX)
+		ending[nending++] = (struct pollfd){ end_fd, POLLIN, 0 };
+	else
+		fd_close(end_fd);
+}
+
+static int commit(const char *name, void *spec, char *why)
+{
+	const struct spec *s = spec;
+	struct ctl_error err;
+	int code = state_put(ctl_state(the_ctl), "function", name, s->conf, &err);
+
+	if (code)
+		snprintf(why, HOST_WHY_MAX, "it cannot be noted down: %.120s", err.text);
+	return code;
 }
 
 static void rolled_back(const char *name, void *spec, void *spec_before)
 {
+	const struct spec *s = spec_before;
 	struct ctl_error err;
 
-	if (state_put(ctl_state(the_ctl), "function", name, spec_before, &err))
+	if (state_put(ctl_state(the_ctl), "function", name, s->conf, &err))
 		log_error(name, "a restart would start the version that has failed: %s", err.text);
 }
 
 static const struct host_starter starter = {
-	.start = start, .kill = kill_process, .free = free_spec, .rolled_back = rolled_back,
+	.start = spec_start, .kill = spec_kill, .free = free_spec, .commit = commit,
+	.rolled_back = rolled_back, .region = spec_region,
 };
 
 static struct entry *entry_new(const char *name, const json_t *conf)
@@ -152,35 +116,11 @@ static struct entry *entry_new(const char *name, const json_t *conf)
 	return e;
 }
 
-/* @forget: nobody goes on with its machine. */
-static void entry_free(struct entry *e, bool forget)
+static void entry_free(struct entry *e)
 {
 	list_del(&e->node);
 	host_free(e->host);
-	machine_close(e->machine, forget);
 	free(e);
-}
-
-/* Makes the place where the machine of @e and posternd meet. */
-static int meet_machine(struct entry *e, const json_t *conf, struct ctl_error *err)
-{
-	struct keep_scope all = { .keep = ctl_keep(), .path = "function" }, keep;
-	const char *socket = ctl_str(conf, "socket");
-	int fd = ctl_listen(socket, 0600, NULL, "socket", err);
-
-	if (fd < 0)
-		return fd;
-	int code = keep_scope_in(&all, e->name, &keep);
-
-	if (!code)
-		code = machine_open(e->host, the_loop, fd, &keep, &e->machine);
-	else
-		fd_close(fd);
-	if (!code)
-		return 0;
-	ctl_unlisten(socket);
-	return ctl_fail(err, code, "start_failed", "vm", "no memory can be shared with a machine: %s",
-			strerror(-code));
 }
 
 static json_t *num(uint64_t v)
@@ -253,17 +193,47 @@ static void add_program(json_t *o, const struct host_info *i)
 		json_object_set_new(o, "jail", jail_of(i->process.sandbox));
 }
 
+/* What is missing, if it is that, in words for whoever asks. */
+static const char *why_of(const struct spec *s, const struct host_info *i)
+{
+	if (i->why || i->state != HOST_DOWN || spec_kind(s->conf) != SPEC_BROUGHT)
+		return i->why;
+	return "its machine is not there yet: `vm run` starts it";
+}
+
+static void add_machine(json_t *o, const struct spec *s)
+{
+	char text[64];
+
+	machine_memory(s->machine, text, sizeof(text));
+	json_object_set_new(o, "memory_path", json_string(text));
+	json_object_set_new(o, "memory_b", num(FN_REGION_B));
+	json_object_set_new(o, "port", json_string(FN_PORT));
+	if (spec_kind(s->conf) != SPEC_MACHINE)
+		return;
+	spec_machine_name(s, text, sizeof(text));
+	json_object_set_new(o, "machine", json_string(text));
+	/* what it has, rather than what was asked for */
+	if (*machine_accel(s->machine))
+		json_object_set_new(o, "accel", json_string(machine_accel(s->machine)));
+	if (*machine_note(s->machine))
+		json_object_set_new(o, "accel_note", json_string(machine_note(s->machine)));
+}
+
 static json_t *show(const struct entry *e, bool all)
 {
+	const struct spec *s = host_spec(e->host);
+	bool is_booting = s->machine && machine_is_booting(s->machine);
 	struct host_info i;
 	json_t *o;
 
 	host_info(e->host, &i);
-	if (e->machine && i.state == HOST_DOWN && !i.why)
-		i.why = "its machine is not there yet: `vm run` starts it";
+	if (i.state == HOST_DOWN && is_booting)
+		i.state = HOST_STARTING;
+	i.why = why_of(s, &i);
 	o = json_pack("{s:s, s:s, s:s*, s:s, s:i, s:o, s:o, s:o, s:i}", "name", e->name, "state",
 		      state_of(&i), "version", i.version, "transport",
-		      e->machine ? "machine (nvdimm, dax)" : "process", "disks",
+		      spec_kind(s->conf) == SPEC_PROCESS ? "process" : "machine (nvdimm, dax)", "disks",
 		      (int)e->users, "requests", num(i.stats.requests), "added_p50_ns",
 		      num(i.stats.wait_p50_ns), "added_p99_ns", num(i.stats.wait_p99_ns),
 		      "restarts", (int)i.restarts);
@@ -272,67 +242,24 @@ static json_t *show(const struct entry *e, bool all)
 				    json_string(i.why));
 	if (!all)
 		return o;
-	json_object_update_missing(o, host_spec(e->host));
-	if (e->machine) {
-		char path[64];
-
-		machine_memory(e->machine, path, sizeof(path));
-		json_object_set_new(o, "memory_path", json_string(path));
-		json_object_set_new(o, "memory_b", num(FN_REGION_B));
-		json_object_set_new(o, "port", json_string(FN_PORT));
-	}
+	if (s->machine)
+		add_machine(o, s);
+	json_object_update_missing(o, s->conf);
 	if (i.process.pid)
 		add_program(o, &i);
 	add_stats(o, &i.stats);
+	json_object_set_new(o, "replaced", num(i.replaced));
+	json_object_set_new(o, "replacing", json_boolean(i.is_replacing));
 	json_object_set_new(o, "rollbacks", num(i.rollbacks));
 	json_object_set_new(o, "replace_pause_ns", num(i.stats.pause_ns));
 	return o;
-}
-
-/* What is for a process, and not for a machine. */
-static int judge_machine(json_t *conf, struct ctl_error *err)
-{
-	static const char *const others[] = { "run", "cpus", "file", "read" };
-	char path[sizeof(the_socket_dir) + FUNCTION_NAME_MAX + 16];
-
-	for (unsigned i = 0; i < ARRAY_SIZE(others); i++)
-		if (ctl_has(conf, others[i]))
-			return ctl_fail(err, -EINVAL, "bad_value", others[i],
-					"is for a process; what a machine has `vm run` says");
-	json_object_del(conf, "memory");
-	if (ctl_has(conf, "socket"))
-		return 0;
-	if (!*the_socket_dir)
-		return ctl_fail(err, -EINVAL, "missing_param", "socket",
-				"is needed: there is no directory for sockets");
-	snprintf(path, sizeof(path), "%s/%s.function", the_socket_dir, ctl_str(conf, "name"));
-	json_object_set_new(conf, "socket", json_string(path));
-	return 0;
-}
-
-static int judge_conf(json_t *conf, struct ctl_error *err)
-{
-	const char *cpus = ctl_str(conf, "cpus");
-	cpu_set_t set;
-
-	if (ctl_bool(conf, "vm"))
-		return judge_machine(conf, err);
-	if (ctl_has(conf, "socket"))
-		return ctl_fail(err, -EINVAL, "bad_value", "socket", "needs vm=on");
-	if (!ctl_has(conf, "run"))
-		return ctl_fail(err, -EINVAL, "missing_param", "run",
-				"is needed, or vm=on for a function in a machine of its own");
-	if (cpus && cpus_parse(cpus, &set))
-		return ctl_fail(err, -EINVAL, "bad_value", "cpus",
-				"'%s' is not a list of CPUs such as 2 or 1-3", cpus);
-	return 0;
 }
 
 static int add_again(struct entry *e, const json_t *conf, json_t **ret, struct ctl_error *err)
 {
 	char key[64];
 
-	if (state_differs(host_spec(e->host), conf, key, sizeof(key)))
+	if (state_differs(conf_of(e), conf, key, sizeof(key)))
 		return ctl_fail(err, -EEXIST, "function_exists", key,
 				"function '%s' exists with another %s; `function replace` changes "
 				"what it runs", e->name, key);
@@ -344,19 +271,20 @@ static int add_again(struct entry *e, const json_t *conf, json_t **ret, struct c
 static int bring_up(struct entry *e, json_t *conf, struct ctl_error *err)
 {
 	char why[HOST_WHY_MAX] = "out of memory";
-	int code;
+	struct spec *s;
+	int code = spec_new(e->host, the_loop, conf, false, false, &s, err);
 
-	if (ctl_bool(conf, "vm")) {
-		code = meet_machine(e, conf, err);
-		if (!code)
-			host_start_later(e->host, json_incref(conf));
-		return code;
-	}
-	code = host_start(e->host, conf, why);
 	if (code)
-		return ctl_fail(err, code, "start_failed", "run", "%s", why);
-	json_incref(conf);
-	return 0;
+		return code;
+	if (s->machine) {
+		host_start_later(e->host, s, true);
+		return 0;
+	}
+	code = host_start(e->host, s, why);
+	if (!code)
+		return 0;
+	spec_close(s, true);
+	return ctl_fail(err, code, "start_failed", "run", "%s", why);
 }
 
 static int add_new(struct ctl *ctl, json_t *conf, struct entry **ret, struct ctl_error *err)
@@ -370,10 +298,8 @@ static int add_new(struct ctl *ctl, json_t *conf, struct entry **ret, struct ctl
 
 	if (!code)
 		code = state_put(ctl_state(ctl), "function", name, conf, err);
-	if (code && e->machine)
-		ctl_unlisten(ctl_str(conf, "socket"));
 	if (code)
-		entry_free(e, true);
+		entry_free(e);
 	*ret = e;
 	return code;
 }
@@ -382,7 +308,7 @@ static int run_add(struct ctl *ctl, const json_t *params, json_t **ret, struct c
 {
 	struct entry *e = find(ctl_str(params, "name"));
 	json_t *conf = json_deep_copy(params);
-	int code = judge_conf(conf, err);
+	int code = spec_judge(conf, the_socket_dir, err);
 
 	if (!code && e) {
 		code = add_again(e, conf, ret, err);
@@ -413,38 +339,44 @@ static int run_show(struct ctl *ctl, const json_t *params, json_t **ret, struct 
 	return 0;
 }
 
+/* What is to run instead of what runs in @e. */
+static int replacement(struct entry *e, const json_t *params, struct spec **ret, struct ctl_error *err)
+{
+	const struct spec *was = host_spec(e->host);
+	json_t *conf = spec_merge(was->conf, params);
+	int code = spec_judge(conf, the_socket_dir, err);
+
+	if (!code && spec_kind(conf) == SPEC_BROUGHT)
+		code = ctl_fail(err, -ENOTSUP, "not_supported", "vm",
+				"a machine that you bring, vm=on, replaces nothing; in it you replace the "
+				"program: what it had, the new one gets again");
+	if (!code)
+		code = spec_new(e->host, the_loop, conf, was->machine && !was->is_second, false, ret,
+				err);
+	json_decref(conf);
+	return code;
+}
+
 static int run_replace(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
 {
 	const char *name = ctl_str(params, "name");
 	struct entry *e = find(name);
 	char why[HOST_WHY_MAX] = "out of memory";
-	int code = e ? 0 : not_found(name, "name", err);
+	struct spec *s = NULL;
 
-	if (!code && e->machine)
-		code = ctl_fail(err, -ENOTSUP, "not_supported", "name",
-				"it is in a machine, where you replace the program: what it had, the "
-				"new one gets again");
+	if (!e)
+		return not_found(name, "name", err);
+	if (host_is_replacing(e->host))
+		return ctl_fail(err, -EBUSY, "busy", "name", "it is being replaced already");
+	int code = replacement(e, params, &s, err);
+
 	if (code)
 		return code;
-	json_t *was = json_incref(host_spec(e->host)), *conf = json_copy(was);
-
-	json_object_update(conf, (json_t *)params);
-	json_object_del(conf, "probation_ms");
-	code = judge_conf(conf, err);
-	/* durable first; what fails is taken back */
-	if (!code)
-		code = state_put(ctl_state(ctl), "function", name, conf, err);
-	if (!code && host_replace(e->host, conf, ctl_u64(params, "probation_ms") * NS_PER_MS, why)) {
-		struct ctl_error ignored;
-
-		state_put_back(ctl_state(ctl), "function", name, was, &ignored);
-		code = ctl_fail(err, -EINVAL, "start_failed", "run",
+	code = host_replace(e->host, s, ctl_u64(params, "probation_ms") * NS_PER_MS, why);
+	if (code && code != -EINPROGRESS) {
+		spec_close(s, true);
+		return ctl_fail(err, -EINVAL, "start_failed", ctl_has(params, "run") ? "run" : "vm",
 				"%s; the version there was goes on", why);
-	}
-	json_decref(was);
-	if (code) {
-		json_decref(conf);
-		return code;
 	}
 	*ret = show(e, true);
 	return 0;
@@ -465,36 +397,39 @@ static int run_remove(struct ctl *ctl, const json_t *params, json_t **ret, struc
 
 	if (code)
 		return code;
-	if (e->machine)
-		ctl_unlisten(ctl_str(host_spec(e->host), "socket"));
-	entry_free(e, true);
+	entry_free(e);
 	return 0;
 }
 
-/* Its machine has been running all the time, or will come. */
-static void machine_comes_back(struct entry *e, json_t *conf)
+/* Return: 0: its program runs since before the restart, and is taken over; -errno. */
+static int adopt_process(struct entry *e, struct spec *spec)
 {
-	struct ctl_error err = { 0 };
-
-	if (meet_machine(e, conf, &err))
-		log_error(e->name, "its machine cannot reach posternd: %s", err.text);
-	host_start_later(e->host, conf);
-}
-
-static void come_back(struct entry *e, json_t *conf)
-{
-	struct ctl_spawn s = { .name = e->name, .run = ctl_str(conf, "run"), .adopt = true,
+	struct ctl_spawn s = { .name = e->name, .run = ctl_str(spec->conf, "run"), .adopt = true,
 			       .memory_mib = 1 };
 	char why[HOST_WHY_MAX] = "";
+	int err = ctl_spawn(&s);
 
-	if (!ctl_spawn(&s)) {
-		struct host_process p = { s.pid, s.sock, s.pidfd, s.jail, NULL };
+	if (err)
+		return err;
+	struct host_process p = { s.pid, s.sock, s.pidfd, s.jail, NULL };
 
-		if (!host_adopt(e->host, conf, &p, why))
-			return;
+	err = host_adopt(e->host, spec, &p, why);
+	if (err)
 		log_error(e->name, "its program %d is not taken over: %s", s.pid, why);
-	}
-	host_start_later(e->host, conf);
+	return err;
+}
+
+/* Ownership: @conf is taken. */
+static void come_back(struct entry *e, json_t *conf)
+{
+	struct ctl_error err = { 0 };
+	struct spec *s = NULL;
+
+	if (spec_new(e->host, the_loop, conf, false, true, &s, &err))
+		log_error(e->name, "not started: %s", err.text);
+	else if (spec_kind(conf) != SPEC_PROCESS || adopt_process(e, s))
+		host_start_later(e->host, s, false);
+	json_decref(conf);
 }
 
 void remote_ctl_restore(struct ctl *ctl, struct loop *loop, const char *socket_dir)
@@ -511,14 +446,14 @@ void remote_ctl_restore(struct ctl *ctl, struct loop *loop, const char *socket_d
 		json_t *conf = NULL;
 		struct entry *e;
 
-		if (ctl_check(ctl_tables(ctl), add->params, kept, &conf, &err)) {
+		if (ctl_check(ctl_tables(ctl), add->params, kept, &conf, &err) ||
+		    spec_judge(conf, the_socket_dir, &err)) {
 			log_error(name, "not started: %s: %s", err.param, err.text);
+			json_decref(conf);
 			continue;
 		}
 		e = entry_new(name, conf);
-		if (e && ctl_bool(conf, "vm"))
-			machine_comes_back(e, conf);
-		else if (e)
+		if (e)
 			come_back(e, conf);
 		else
 			json_decref(conf);
@@ -527,8 +462,18 @@ void remote_ctl_restore(struct ctl *ctl, struct loop *loop, const char *socket_d
 
 void remote_ctl_close_all(void)
 {
+	uint64_t until_ns = clock_ns() + END_NS;
+
+	is_ending = true;
 	list_for_each(it, tmp, &entries)
-		entry_free(list_entry(it, struct entry, node), false);
+		entry_free(list_entry(it, struct entry, node));
+	for (nfds_t i = 0; i < nending; i++) {
+		uint64_t now_ns = clock_ns();
+
+		poll(&ending[i], 1, now_ns < until_ns ? (int)((until_ns - now_ns) / NS_PER_MS) : 0);
+		fd_close(ending[i].fd);
+	}
+	nending = 0;
 }
 
 /* The disks' side. */
@@ -566,7 +511,6 @@ static int open_remote(const json_t *params, struct function **ret, struct ctl_e
 		.mode = (enum fn_mode)choice(modes, ctl_str(params, "mode")),
 		.on_fail = (enum remote_fail)choice(fails, ctl_str(params, "on_fail")),
 		.users = &e->users,
-		.region = e->machine ? machine_region(e->machine) : NULL,
 	};
 
 	if (remote_open(&c, ret))
@@ -610,25 +554,45 @@ const struct function_kind remote_function_kind = {
 #define NAME_PARAM \
 	{ .name = "name", .type = CTL_NAME, .max = FUNCTION_NAME_MAX, .required = true, \
 	  .positional = true, .help = "The function" }
-#define RUN_HELP "The program and its arguments, divided by blanks; a path, or a name in PATH"
-#define MEMORY_HELP "The most memory it may have"
-#define FILE_HELP "A file to read and write, its descriptor 4 and so on; made if missing"
-#define READ_HELP "A file to read, a key for instance; its descriptor after those of file="
+#define FILE_HELP "A file to read and write, its descriptor 4 and so on, made if missing; of a machine a " \
+	"disk with the serial postern-4, which exists"
+#define READ_HELP "A file to read, a key for instance; its descriptor, or serial, after those of file="
+
+/* What may be said when a function is added, and when it is replaced. */
+#define PROGRAM_PARAMS                                                                             \
+	{ .name = "run", .type = CTL_STRING, .min = 1, .max = 4000,                                \
+	  .help = "The program and its arguments, divided by blanks; a path, or a name in PATH" }, \
+	{ .name = "memory", .type = CTL_SIZE, .min = 16 * MIB, .max = 64 * GIB,                    \
+	  .help = "The most memory it may have, not given: 256M; its machine's, not given: 512M" }, \
+	{ .name = "cpus", .type = CTL_STRING, .max = 63,                                           \
+	  .help = "Where it may run, not given: anywhere; how many its machine has, not given: 1" }, \
+	{ .name = "file", .type = CTL_PATH, .list = true, .help = FILE_HELP },                     \
+	{ .name = "read", .type = CTL_PATH, .list = true, .help = READ_HELP },                     \
+	{ .name = "kernel", .type = CTL_PATH,                                                      \
+	  .help = "Its machine boots this Linux kernel; with vm=on there is no image" },           \
+	{ .name = "initrd", .type = CTL_PATH, .help = "The kernel's initial file system" },        \
+	{ .name = "append", .type = CTL_STRING, .help = "The kernel's words, after console=ttyS0" }, \
+	{ .name = "cores", .type = CTL_UINT, .max = 4095, .list = true,                            \
+	  .help = "Host cores of its machine, one for each CPU" },                                 \
+	{ .name = "accel", .type = CTL_ENUM, .choices = accels,                                    \
+	  .help = "Its machine's: KVM, or emulation (tcg); auto, the default: KVM where it runs" }, \
+	{ .name = "hugepages", .type = CTL_BOOL, .help = "Its machine's memory of 2 MiB pages" },  \
+	{ .name = "boot_s", .type = CTL_UINT, .min = 1, .max = 3600,                               \
+	  .help = "How long its guest may take until the program is there, in seconds; not given: 120" }
+
+static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
+static const char *const switches[] = { "on", "off", NULL };
 
 static const struct ctl_param add_params[] = {
 	{ .name = "name", .type = CTL_NAME, .max = FUNCTION_NAME_MAX, .required = true,
 	  .positional = true, .help = "The function's name, which you choose" },
-	{ .name = "run", .type = CTL_STRING, .min = 1, .max = 4000, .help = RUN_HELP },
-	{ .name = "vm", .type = CTL_BOOL, .value = "off",
-	  .help = "It is in a machine of its own: `vm run ... function=NAME` starts that" },
+	{ .name = "vm", .type = CTL_PATH, .choices = switches, .value = "off",
+	  .help = "The image of a machine of its own, which posternd starts, and each time with the image as it "
+		  "is now: what the guest writes there is thrown away; on: `vm run ... function=NAME` "
+		  "starts it" },
+	PROGRAM_PARAMS,
 	{ .name = "socket", .type = CTL_PATH,
 	  .help = "Where its machine connects; not given: NAME.function beside the control socket" },
-	{ .name = "memory", .type = CTL_SIZE, .min = 16 * MIB, .max = 64 * GIB, .value = "256M",
-	  .help = MEMORY_HELP },
-	{ .name = "cpus", .type = CTL_STRING, .max = 63,
-	  .help = "Where it may run; not given: anywhere. It has one thread" },
-	{ .name = "file", .type = CTL_PATH, .list = true, .help = FILE_HELP },
-	{ .name = "read", .type = CTL_PATH, .list = true, .help = READ_HELP },
 	{ .name = "stall_ms", .type = CTL_UINT, .max = 3600000, .value = "5000",
 	  .help = "One that keeps the oldest request that it has for so long is started anew; "
 		  "0: never" },
@@ -637,13 +601,9 @@ static const struct ctl_param add_params[] = {
 static const struct ctl_param name_params[] = { NAME_PARAM, { 0 } };
 static const struct ctl_param replace_params[] = {
 	NAME_PARAM,
-	{ .name = "run", .type = CTL_STRING, .required = true, .min = 1, .max = 4000,
-	  .help = RUN_HELP },
-	{ .name = "memory", .type = CTL_SIZE, .min = 16 * MIB, .max = 64 * GIB,
-	  .help = MEMORY_HELP },
-	{ .name = "cpus", .type = CTL_STRING, .max = 63, .help = "Where it may run" },
-	{ .name = "file", .type = CTL_PATH, .list = true, .help = FILE_HELP },
-	{ .name = "read", .type = CTL_PATH, .list = true, .help = READ_HELP },
+	{ .name = "vm", .type = CTL_PATH, .choices = switches,
+	  .help = "The image of the machine that is to take over, when it is ready" },
+	PROGRAM_PARAMS,
 	{ .name = "probation_ms", .type = CTL_UINT, .max = 3600000, .value = "5000",
 	  .help = "If it fails within this, the version before comes back" },
 	{ 0 },

@@ -10,19 +10,19 @@
 #include "function/remote/region.h"
 #include "tests/fuzz/fuzz.h"
 
-static struct region region;
+static struct region *region;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	log_set_level(LOG_ERROR - 1u);
-	return region_open(&region, -1);
+	return region_open(-1, &region);
 }
 
 /* A message that has a chance to be believed. */
 static struct fn_msg compose(const struct program *p, struct food *f)
 {
 	struct fn_msg m = { .magic = htole32(FN_MAGIC), .abi = htole16(FN_ABI_NEWEST),
-			    .channel = htole32(p->hello), .size_b = htole64(region.id) };
+			    .channel = htole32(p->hello), .size_b = htole64(region->id) };
 	uint8_t which = food_byte(f);
 
 	m.kind = htole16(food_byte(f) % 12);
@@ -69,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (socketpair(AF_UNIX, (is_machine ? SOCK_STREAM : SOCK_SEQPACKET) | SOCK_CLOEXEC, 0, pair))
 		abort();
 	struct host_process process = { .pid = 1, .sock = pair[0], .pidfd = -1,
-					.region = is_machine ? &region : NULL };
+					.region = is_machine ? region : NULL };
 	struct program *p = program_new(&process, NULL);
 
 	for (unsigned i = 0; f.left && i < 100; i++)

@@ -42,7 +42,7 @@ static int start(const char *name, void *spec, struct host_process *ret, char *w
 	return 0;
 }
 
-static void end(const struct host_process *p)
+static void end(void *spec, const struct host_process *p)
 {
 	kill(p->pid, SIGKILL);
 }

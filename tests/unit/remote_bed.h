@@ -63,6 +63,7 @@ static inline void rig_open_between(struct rig *g, struct function *above, struc
 	g->l->tell_arg = g;
 	g->c = (struct channel){ .kick_fd = -1, .down = 1u << FN_WRITE, .up = 1u << FN_READ,
 				 .with_data = RW, .rings = rig_rings() };
+	assert_int_equal(buffers_find(g->l, NULL, &g->c.buffers), 0);
 }
 
 static inline void rig_open(struct rig *g, enum fn_mode mode, enum remote_fail on_fail)

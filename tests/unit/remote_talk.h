@@ -20,7 +20,7 @@ struct talk {
 	struct program *p;
 	int sock;
 	struct fn_msg heard; /* what posternd has said last */
-	struct region region;
+	struct region *region; /* of a machine */
 	bool is_machine;
 };
 
@@ -36,11 +36,11 @@ static inline void talk_open(struct talk *t, bool is_machine)
 
 	*t = (struct talk){ .is_machine = is_machine };
 	if (is_machine)
-		assert_int_equal(region_open(&t->region, -1), 0);
+		assert_int_equal(region_open(-1, &t->region), 0);
 	assert_int_equal(socketpair(AF_UNIX, (is_machine ? SOCK_STREAM : SOCK_SEQPACKET) |
 						     SOCK_CLOEXEC, 0, pair), 0);
 	struct host_process process = { .pid = 1, .sock = pair[0], .pidfd = -1,
-					.region = is_machine ? &t->region : NULL };
+					.region = t->region };
 
 	t->sock = pair[1];
 	t->p = program_new(&process, NULL);
@@ -51,8 +51,7 @@ static inline void talk_close(struct talk *t)
 {
 	program_free(t->p);
 	close(t->sock);
-	if (t->is_machine)
-		region_close(&t->region);
+	region_put(t->region);
 }
 
 /* As the program would say it. */
@@ -60,7 +59,7 @@ static inline struct fn_msg talk_msg(const struct talk *t, enum fn_msg_kind kind
 {
 	return (struct fn_msg){ .magic = htole32(FN_MAGIC), .kind = htole16((uint16_t)kind),
 				.abi = htole16(FN_ABI_NEWEST), .channel = t->heard.channel,
-				.size_b = htole64(t->region.id), .name = "test", .version = "1" };
+				.size_b = htole64(t->region ? t->region->id : 0), .name = "test", .version = "1" };
 }
 
 static inline void talk_say(struct talk *t, const void *what, size_t len_b)
