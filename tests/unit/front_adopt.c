@@ -474,6 +474,28 @@ static void a_stopped_queues_region_is_not_read_in_another_format(void **state)
 	fake_close(g);
 }
 
+/* The same in the process that has stopped the queue. */
+static void a_stopped_queues_region_is_not_read_beyond_its_end(void **state)
+{
+	struct fake *g = bar(open_kept((struct fake_conf){ .size = 256 }));
+	struct session_queue *q = g->s->queue[0];
+	size_t len_b = align_up(q->own_len_b, 4096);
+	/* nothing lies behind it there */
+	uint8_t *room = mmap(NULL, MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	fake_stop(g, 0);
+	assert_non_null(q->own);
+	assert_true(mremap(q->own, len_b, len_b, MREMAP_MAYMOVE | MREMAP_FIXED, room) == room);
+	q->own = room;
+	assert_int_equal(fake_tell_u64(g, VHOST_USER_SET_FEATURES,
+				       g->features | FAKE_BIT(VIRTIO_F_RING_PACKED)), 0);
+	assert_int_equal(fake_start(g, 0, 0x80008000u), 0);
+	assert_true(fake_vq(g, 0)->running);
+	assert_true(q->own_len_b > len_b);
+	fake_close(g);
+	munmap(room + len_b, MIB - len_b);
+}
+
 /* The page of a predecessor that went mad, or its front end's table: there is no ring to go on
  * with. */
 static void a_stopped_queue_stays_so_without_its_memory(void **state)
@@ -668,6 +690,7 @@ int main(void)
 		BOTH(a_stopped_queue_stays_so_without_its_memory),
 		BOTH(is_barred_until_the_guest_begins_anew),
 		ONE(a_stopped_queues_region_is_not_read_in_another_format),
+		ONE(a_stopped_queues_region_is_not_read_beyond_its_end),
 		ONE(a_replay_that_takes_long_makes_way),
 		BOTH(reports_what_only_it_tracks_when_a_queue_stops),
 		BOTH(a_replay_that_is_given_up_has_ended),
