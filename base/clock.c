@@ -6,6 +6,8 @@
 
 /* Long enough that an error of 50 ns is 1 in 10,000; it is part of every start. */
 #define MEASURE_NS (500 * NS_PER_US)
+#define NAP_MIN_NS (20 * NS_PER_US)
+#define NAP_MAX_NS (1 * NS_PER_MS)
 
 static uint64_t ticks_per_s;
 static struct clock_scale scale;
@@ -17,6 +19,12 @@ uint64_t clock_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+void clock_nap(uint64_t *ns)
+{
+	*ns = *ns ? min_u64(2 * *ns, NAP_MAX_NS) : NAP_MIN_NS;
+	nanosleep(&(struct timespec){ .tv_nsec = (long)*ns }, NULL);
 }
 
 struct reading {

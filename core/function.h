@@ -44,14 +44,15 @@ struct function_ops {
 	/* Control thread. The lane has its chain, in which this is the @step-th; it may make
 	 * requests of its own. NULL, as lane_stop: it never makes any. */
 	void (*lane_start)(void *state, unsigned step);
-	/* Control thread, before lane_close(), or lane_start() once more; no request is left.
-	 * Returns when no request of the function's own is in flight either, and it makes no
-	 * more. */
+	/* Control thread, before lane_close(), or lane_start() once more; no request is left. It
+	 * makes no more of its own; does not wait for those in flight. */
 	void (*lane_stop)(void *state);
 	void (*lane_close)(void *state); /* control thread; it holds nothing */
 
 	/* The rest: the poller's thread; no allocation, lock or system call. */
 
+	/* Whether no request of its own is in flight. NULL, as lane_stop. */
+	bool (*lane_is_quiet)(const void *state);
 	enum step (*down)(void *state, struct req *r); /* NULL: pass */
 	enum step (*up)(void *state, struct req *r);   /* NULL: pass */
 	/* As down(), for @n requests that were taken together, ahead of the chain (struct lane,

@@ -67,11 +67,47 @@ void lane_stop_functions(struct lane *l)
 			l->step[i].ops->lane_stop(l->step[i].state);
 }
 
+bool lane_functions_quiet(const struct lane *l)
+{
+	bool quiet = true;
+
+	for (unsigned i = 0; i < l->nstep; i++)
+		if (l->step[i].ops->lane_is_quiet)
+			quiet &= l->step[i].ops->lane_is_quiet(l->step[i].state);
+	return quiet;
+}
+
+struct look {
+	const struct lane *lane;
+	bool quiet;
+};
+
+static void look(void *arg)
+{
+	struct look *k = arg;
+
+	k->quiet = lane_functions_quiet(k->lane);
+}
+
+static void await_functions(const struct lane *l)
+{
+	struct look k = { .lane = l };
+	uint64_t nap_ns = 0;
+
+	for (;;) {
+		poller_call(l->poller, look, &k);
+		if (k.quiet)
+			return;
+		clock_nap(&nap_ns);
+	}
+}
+
 void lane_stop(struct lane *l)
 {
 	struct settle s = { .guard = l->guard };
 
 	lane_stop_functions(l);
+	await_functions(l);
 	if (!l->guard)
 		return;
 	sem_init(&s.done, 0, 0);

@@ -93,8 +93,8 @@ struct lane_chain {
 /* Opens a function for a lane that is in use, for lane_set_chain(). Context: control thread.
  * Return: 0; what the function's lane_open() returns. */
 int lane_open_step(struct lane *l, struct function *f, struct chain_step *ret_step);
-/* Ends what the functions make of their own; lane_start() lets them go on. Context: control thread;
- * waits for the medium. Nothing else is in flight. */
+/* The functions make no more requests of their own, until lane_start(); when those in flight have
+ * ended lane_functions_quiet() says so. Context: control thread; nothing else is in flight. */
 void lane_stop_functions(struct lane *l);
 
 /* Puts a function with a gate ahead of the chain. Context: control thread, lane not in use. Return:
@@ -114,7 +114,8 @@ void lane_unhold(struct req *r);
 /* Lets go all requests that are held to pace them. Context: the poller's thread. */
 void lane_hurry(struct lane *l);
 
-/* Gives the lane, which is quiet, and whose functions have been stopped, other functions. */
+bool lane_functions_quiet(const struct lane *l);
+/* Gives the lane, which is quiet, and whose functions have been stopped and are, other functions. */
 void lane_set_chain(struct lane *l, const struct lane_chain *c);
 /* Whether no request is on its way through the chain. */
 bool lane_is_quiet(const struct lane *l);

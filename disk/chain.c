@@ -5,14 +5,11 @@
  * old one.
  */
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "disk/private.h"
 
 #define QUIET_NS (1 * NS_PER_S) /* what requests in flight get to end */
-#define NAP_MIN_NS (20 * NS_PER_US)
-#define NAP_MAX_NS (1 * NS_PER_MS)
 
 struct change {
 	struct disk *d;
@@ -61,19 +58,11 @@ static int judge(const struct change *c, struct disk_error *ret)
 	return ret->why ? -EINVAL : 0;
 }
 
-static void nap(uint64_t *ns)
-{
-	struct timespec t = { .tv_nsec = (long)*ns };
-
-	nanosleep(&t, NULL);
-	*ns = min_u64(2 * *ns, NAP_MAX_NS);
-}
-
 /* Takes the lock while no lane is being given back: those have functions that others are ending.
  * Return: whether it has. */
 static bool lock(struct disk *d)
 {
-	uint64_t until_ns = clock_ns() + QUIET_NS, nap_ns = NAP_MIN_NS;
+	uint64_t until_ns = clock_ns() + QUIET_NS, nap_ns = 0;
 
 	for (;;) {
 		bool leaving = false;
@@ -86,7 +75,7 @@ static bool lock(struct disk *d)
 		pthread_mutex_unlock(&d->lock);
 		if (clock_ns() > until_ns)
 			return false;
-		nap(&nap_ns);
+		clock_nap(&nap_ns);
 	}
 }
 
@@ -117,6 +106,13 @@ static void look(void *arg)
 	l->is_quiet = lane_is_quiet(&l->lane);
 }
 
+static void look_at_functions(void *arg)
+{
+	struct disk_lane *l = arg;
+
+	l->is_quiet = lane_functions_quiet(&l->lane);
+}
+
 static void swap(void *arg)
 {
 	struct disk_lane *l = arg;
@@ -136,20 +132,20 @@ static void let_go(void *arg)
 		lane_go_on(&l->lane);
 }
 
-/* Return: whether all lanes have become quiet. */
-static bool await_quiet(struct disk *d)
+/* Return: whether all lanes have become quiet, as @look_at says. */
+static bool await_quiet(struct disk *d, void (*look_at)(void *disk_lane))
 {
-	uint64_t until_ns = clock_ns() + QUIET_NS, nap_ns = NAP_MIN_NS;
+	uint64_t until_ns = clock_ns() + QUIET_NS, nap_ns = 0;
 
 	for (;;) {
 		bool quiet = true;
 
-		each_lane(d, look);
+		each_lane(d, look_at);
 		list_for_each(n, tmp, &d->lanes)
 			quiet &= list_entry(n, struct disk_lane, link)->is_quiet;
 		if (quiet || clock_ns() > until_ns)
 			return quiet;
-		nap(&nap_ns);
+		clock_nap(&nap_ns);
 	}
 }
 
@@ -177,14 +173,20 @@ static void close_steps(const struct change *c, struct disk_lane *l, bool change
 	l->chain.n = 0;
 }
 
-/* All lanes at once; they take nothing, and have nothing. */
-static void change_lanes(struct disk *d)
+/* All lanes at once; they take nothing. */
+static int change_lanes(struct disk *d)
 {
+	if (!await_quiet(d, look))
+		return -EBUSY;
 	list_for_each(n, tmp, &d->lanes)
 		lane_stop_functions(&list_entry(n, struct disk_lane, link)->lane);
-	each_lane(d, swap);
+	bool quiet = await_quiet(d, look_at_functions);
+
+	if (quiet)
+		each_lane(d, swap);
 	list_for_each(n, tmp, &d->lanes)
 		lane_start(&list_entry(n, struct disk_lane, link)->lane);
+	return quiet ? 0 : -EBUSY;
 }
 
 static int change(const struct change *c)
@@ -196,9 +198,7 @@ static int change(const struct change *c)
 		err = err ? err : open_steps(c, list_entry(n, struct disk_lane, link));
 	if (!err) {
 		each_lane(d, hold);
-		err = await_quiet(d) ? 0 : -EBUSY;
-		if (!err)
-			change_lanes(d);
+		err = change_lanes(d);
 		each_lane(d, let_go);
 	}
 	list_for_each(n, tmp, &d->lanes)

@@ -114,11 +114,11 @@ void disk_set_mode(struct disk *d, enum poll_mode mode);
 /* Context: control thread. Return: 0; -ENOMEM: all is as it was. */
 int disk_set_care(struct disk *d, const struct disk_care *c);
 /* Gives the disk the chain of @function, at most CHAIN_MAX, of which some may be in the one that it
- * has. Requests wait meanwhile, at most a second; so does who takes or gives back a lane. Guests
+ * has. Requests wait meanwhile, at most two seconds; so does who takes or gives back a lane. Guests
  * keep what they have been told of the disk. Ownership: on success those that are in no chain any
  * more are closed, and the others are the disk's; on failure nothing has changed. Context: control
- * thread; waits for what functions have in flight of their own. Return: 0; -EBUSY: what is in
- * flight does not end; -EINVAL with *ret_error; what a function says when it is opened. */
+ * thread. Return: 0; -EBUSY: what is in flight does not end; -EINVAL with *ret_error; what a
+ * function says when it is opened. */
 int disk_set_chain(struct disk *d, struct function *const *function, unsigned n,
 		   struct disk_error *ret_error);
 /* A disk that has stopped in one lane stops in all; and goes on: what has failed is done again.

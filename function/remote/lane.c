@@ -427,7 +427,6 @@ static void free_lane(struct remote_lane *l)
 {
 	buffers_free(l);
 	fd_close(l->wake_fd);
-	sem_destroy(&l->quiet);
 	free(l);
 }
 
@@ -459,7 +458,6 @@ static void init_lane(struct remote_lane *l, struct remote *f, struct lane *lane
 	l->takes = (1u << REQ_OPS) - 1; /* until it is known what the program wants to see */
 	list_init(&l->order);
 	list_init(&l->waiting);
-	sem_init(&l->quiet, 0, 0);
 	/* the lowest on top */
 	for (unsigned i = 0; i < FN_SLOTS; i++)
 		l->free[i] = (uint16_t)(FN_SLOTS - 1 - i);
@@ -508,19 +506,13 @@ void remote_lane_start(void *state, unsigned step)
 	struct remote_lane *l = state;
 
 	l->step = (uint8_t)step;
-	l->stopping = false;
 	if (l->remote->host)
 		host_add_lane(l->remote->host, l);
 }
 
-static void stop(void *arg)
+static void disconnect(void *arg)
 {
-	struct remote_lane *l = arg;
-
-	l->stopping = true;
-	remote_disconnect(l);
-	if (!l->nio)
-		sem_post(&l->quiet);
+	remote_disconnect(arg);
 }
 
 void remote_lane_stop(void *state)
@@ -529,8 +521,12 @@ void remote_lane_stop(void *state)
 
 	if (l->remote->host)
 		host_del_lane(l->remote->host, l);
-	poller_call(l->lane->poller, stop, l);
-	poller_wait(l->lane->poller, &l->quiet, NEVER_NS);
+	poller_call(l->lane->poller, disconnect, l);
+}
+
+bool remote_lane_is_quiet(const void *state)
+{
+	return !((const struct remote_lane *)state)->nio;
 }
 
 static void leave_poller(void *arg)

@@ -116,6 +116,4 @@ void own_io_done(struct remote_lane *l, struct req *r)
 	io->next_free = l->io_free;
 	l->io_free = (uint16_t)index;
 	l->nio--;
-	if (unlikely(!l->nio && l->stopping))
-		sem_post(&l->quiet);
 }

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <pthread.h>
-#include <semaphore.h>
 
 #include "base/hist.h"
 #include "core/lane.h"
@@ -128,9 +127,8 @@ struct remote_lane {
 	const struct channel *pending; /* the next one, for when nothing is in the way */
 	struct handover *handover; /* under way */
 	uint64_t paused_ticks;
-	bool drained, stopping;
+	bool drained;
 	bool pausing; /* a replacement is under way, or the next program has not yet answered */
-	sem_t quiet; /* stopping, and no own I/O is in flight */
 	const char *fault;	/* static text; release, for control */
 	void (*tell)(void *arg); /* control, of a fault or an end of handover; does not wait */
 	void *tell_arg;
@@ -183,6 +181,7 @@ int remote_lane_open(struct function *f, struct lane *lane, void **ret_state);
 void remote_lane_start(void *state, unsigned step);
 void remote_lane_stop(void *state);
 void remote_lane_close(void *state);
+bool remote_lane_is_quiet(const void *state); /* the poller's thread */
 uint64_t remote_timer(void *state, uint64_t now_ns);
 void remote_resized(struct function *f); /* lanes.c */
 /* A program that keeps the oldest request that it has for so long is lost; 0: never. Before the lane has

@@ -595,6 +595,7 @@ const struct function_ops remote_ops = {
 	.lane_start = remote_lane_start,
 	.lane_stop = remote_lane_stop,
 	.lane_close = remote_lane_close,
+	.lane_is_quiet = remote_lane_is_quiet,
 	.down = remote_down,
 	.up = remote_up,
 	.timer = remote_timer,

@@ -13,7 +13,7 @@
 struct stub {
 	struct function f;
 	char name;
-	bool takes_discard_away;
+	bool takes_discard_away, is_busy;
 	int open_err;
 	unsigned lanes;
 	struct rig *g;
@@ -75,6 +75,13 @@ static void stub_lane_stop(void *state)
 	note(state, ".");
 }
 
+static bool stub_lane_is_quiet(const void *state)
+{
+	const struct stub *s = state;
+
+	return !s->is_busy;
+}
+
 static void stub_lane_close(void *state)
 {
 	((struct stub *)state)->lanes--;
@@ -94,7 +101,8 @@ static enum step stub_up(void *state, struct req *r)
 
 static const struct function_ops ops = {
 	.kind = "stub", .close = stub_close, .adjust = stub_adjust, .lane_open = stub_lane_open,
-	.lane_start = stub_lane_start, .lane_stop = stub_lane_stop, .lane_close = stub_lane_close,
+	.lane_start = stub_lane_start, .lane_stop = stub_lane_stop,
+	.lane_is_quiet = stub_lane_is_quiet, .lane_close = stub_lane_close,
 	.down = stub_down, .up = stub_up,
 };
 
@@ -206,6 +214,20 @@ static void stays_as_it_is_while_a_request_does_not_end(void **state)
 	bed_close(&g.b);
 }
 
+static void stays_as_it_is_while_a_function_is_busy(void **state)
+{
+	struct rig g;
+
+	rig_open(&g, "a", (struct disk_care){ 0 });
+	g.f[0].is_busy = true;
+	assert_int_equal(change(&g, "b"), -EBUSY);
+	assert_string_equal(g.trail, "a. a0 ");
+	assert_way(&g, "a> a< ");
+	g.f[0].is_busy = false;
+	assert_int_equal(change(&g, "b"), 0);
+	bed_close(&g.b);
+}
+
 static void stays_as_it_is_when_a_function_cannot_be_opened(void **state)
 {
 	struct rig g;
@@ -283,6 +305,7 @@ int main(void)
 		cmocka_unit_test(adds_moves_and_removes_functions),
 		cmocka_unit_test(gives_a_later_lane_the_new_chain),
 		cmocka_unit_test(stays_as_it_is_while_a_request_does_not_end),
+		cmocka_unit_test(stays_as_it_is_while_a_function_is_busy),
 		cmocka_unit_test(stays_as_it_is_when_a_function_cannot_be_opened),
 		cmocka_unit_test(takes_nothing_away_that_guests_have_been_told_of),
 		cmocka_unit_test(lets_go_what_is_held_to_pace_it),
