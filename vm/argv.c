@@ -82,7 +82,8 @@ static int check_disks(const struct vm_config *cfg, struct vm_error *err)
 			return vm_fail(err, -EINVAL, "disk", "a disk has at least one queue");
 		for (size_t k = 0; d->name && k < i; k++)
 			if (cfg->disks[k].name && !strcmp(cfg->disks[k].name, d->name))
-				return vm_fail(err, -EINVAL, "disk", "'%s' is there twice", d->name);
+				return vm_fail(err, -EINVAL, "disk", "'%s' is there twice",
+					       d->name);
 		if (cfg->poll_queues >= d->queues)
 			return vm_fail(err, -EINVAL, "poll_queues",
 				       "at most %u of the disk's %u queues can be polled",
@@ -106,10 +107,11 @@ static int check_boot(const struct vm_config *cfg, struct vm_error *err)
 		return vm_fail(err, -EINVAL, "snapshot", "needs image=");
 	for (size_t i = 0; i < cfg->nfiles; i++)
 		if (access(cfg->files[i].path, cfg->files[i].readonly ? R_OK : R_OK | W_OK))
-			return vm_fail(err, -EINVAL, cfg->files[i].readonly ? "read" : "file", "%s: %m",
-				       cfg->files[i].path);
+			return vm_fail(err, -EINVAL, cfg->files[i].readonly ? "read" : "file",
+				       "%s: %m", cfg->files[i].path);
 	if (!cfg->kernel && !cfg->image && !cfg->ndisks)
-		return vm_fail(err, -EINVAL, "kernel", "nothing to boot: give kernel=, image= or disk=");
+		return vm_fail(err, -EINVAL, "kernel",
+			       "nothing to boot: give kernel=, image= or disk=");
 	return 0;
 }
 
@@ -247,8 +249,8 @@ static void add_disk(struct args *a, const struct vm_disk *d, size_t i, bool boo
 	/* reconnect: a controller that restarts is found again after a second */
 	add(a, "socket,id=%s,path=%s,reconnect=1", id, quoted);
 	add(a, "-device");
-	add(a, "vhost-user-blk-pci,id=%s,chardev=%s,num-queues=%u,packed=%s%s%s%s", id, id, d->queues,
-	    d->packed ? "on" : "off", boot ? ",bootindex=1" : "", d->options ? "," : "",
+	add(a, "vhost-user-blk-pci,id=%s,chardev=%s,num-queues=%u,packed=%s%s%s%s", id, id,
+	    d->queues, d->packed ? "on" : "off", boot ? ",bootindex=1" : "", d->options ? "," : "",
 	    d->options ? d->options : "");
 }
 
@@ -256,8 +258,8 @@ static void add_disk(struct args *a, const struct vm_disk *d, size_t i, bool boo
 static void add_spare(struct args *a, unsigned i)
 {
 	add(a, "-device");
-	add(a, "pcie-root-port,id=%s%u,chassis=%u,addr=%x.%u,multifunction=on", VM_SPARE_ID, i, i + 1,
-	    0x1cu - i / 8, i % 8);
+	add(a, "pcie-root-port,id=%s%u,chassis=%u,addr=%x.%u,multifunction=on", VM_SPARE_ID, i,
+	    i + 1, 0x1cu - i / 8, i % 8);
 }
 
 bool vm_io_uring_works(void)
@@ -279,7 +281,8 @@ static void add_drive(struct args *a, const char *id, const char *path, const ch
 
 	escape(path, quoted, sizeof(quoted));
 	add(a, "-drive");
-	add(a, "if=none,id=%s,format=%s,file=%s,cache=%s,aio=%s,discard=unmap%s", id, format, quoted,
+	add(a, "if=none,id=%s,format=%s,file=%s,cache=%s,aio=%s,discard=unmap%s", id, format,
+	    quoted,
 	    fd >= 0 ? "none" : "writeback", vm_io_uring_works() ? "io_uring" : "threads", more);
 	fd_close(fd);
 }
@@ -371,7 +374,8 @@ int vm_argv(const struct vm_config *cfg, char ***ret_argv, struct vm_error *err)
 		bad = add_process(&a, cfg);
 	if (bad) {
 		vm_argv_free(a.v);
-		return vm_fail(err, bad, "name", "the sockets of this machine would be longer than %d "
+		return vm_fail(err, bad, "name",
+			       "the sockets of this machine would be longer than %d "
 			       "bytes", FD_SOCKET_PATH_MAX);
 	}
 	add_boot(&a, cfg);

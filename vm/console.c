@@ -66,7 +66,8 @@ int vm_console(const char *state_dir, const char *name, int in_fd, int out_fd)
 	char path[FD_SOCKET_PATH_MAX + 1], dir[PATH_MAX];
 	struct termios old, raw;
 
-	if (vm_name_check(name, NULL) || vm_path(path, sizeof(path), state_dir, name, VM_FILE_CONSOLE) ||
+	if (vm_name_check(name, NULL) ||
+	    vm_path(path, sizeof(path), state_dir, name, VM_FILE_CONSOLE) ||
 	    vm_path(dir, sizeof(dir), state_dir, name, NULL))
 		return -ENOENT;
 	/* QEMU would let a second client wait without a word */

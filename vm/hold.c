@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A machine that somebody holds: QEMU is a child of this process and ends with it, so whoever started
- * this process and ends it ends the machine, and learns of its end by waiting for this process.
+ * A machine that somebody holds: QEMU is a child of this process and ends with it, so whoever
+ * started this process and ends it ends the machine, and learns of its end by waiting for this
+ * process.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -137,7 +138,8 @@ static int watch(const struct vm_config *cfg, const struct vm_record *rec, int p
 		 unsigned grace_ms, void (*up)(void *arg, const struct vm_info *info), void *arg,
 		 struct vm_error *err)
 {
-	struct pollfd w[] = { { .fd = pidfd, .events = POLLIN }, { .fd = wish_fd, .events = POLLIN } };
+	struct pollfd w[] = { { .fd = pidfd, .events = POLLIN },
+			      { .fd = wish_fd, .events = POLLIN } };
 	char wish = 0;
 
 	while (!wish) {

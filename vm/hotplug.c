@@ -53,8 +53,8 @@ static int spare_of(const char *bus)
 /* The bus that the device at @path is on. Return: 0; -errno. *ret_bus is the caller's to drop. */
 static int bus_of(struct qmp *q, const char *path, json_t **ret_bus)
 {
-	return qmp_call(q, "qom-get", json_pack("{s:s, s:s}", "path", path, "property", "parent_bus"),
-			ret_bus);
+	return qmp_call(q, "qom-get",
+			json_pack("{s:s, s:s}", "path", path, "property", "parent_bus"), ret_bus);
 }
 
 /* Marks in @taken the spare place that the device at "@parent/@name" is in. Return: which; -1. */
@@ -148,7 +148,8 @@ static const struct vm_attached *find(const struct vm_info *info, const char *di
 	return NULL;
 }
 
-/* One command at a time that changes a machine. Return: a descriptor, whose closing unlocks; -errno. */
+/* One command at a time that changes a machine. Return: a descriptor, whose closing unlocks;
+ * -errno. */
 static int lock_machine(const char *state_dir, const char *name, struct vm_error *err)
 {
 	char path[PATH_MAX];
@@ -203,7 +204,8 @@ static int add_options(json_t *args, const char *options, struct vm_error *err)
 	char *text = options ? strdup(options) : NULL, *save = NULL;
 	int bad = 0;
 
-	for (char *o = text ? strtok_r(text, ",", &save) : NULL; o; o = strtok_r(NULL, ",", &save)) {
+	for (char *o = text ? strtok_r(text, ",", &save) : NULL; o;
+	     o = strtok_r(NULL, ",", &save)) {
 		char *eq = strchr(o, '='), *end;
 
 		if (!eq) {
@@ -240,8 +242,8 @@ static int add_device(struct qmp *q, const struct vm_disk *d, unsigned place, st
 	return bad ? refused(q, bad, "QEMU cannot have the disk", err) : 0;
 }
 
-/* Ends QEMU's connection to the disk. Return: whether it has ended; not while the device is there, or has
- * gone from QEMU's tree but not yet from its memory. */
+/* Ends QEMU's connection to the disk. Return: whether it has ended; not while the device is there,
+ * or has gone from QEMU's tree but not yet from its memory. */
 static bool remove_chardev(struct qmp *q, const char *disk)
 {
 	struct id id = id_of(disk);
@@ -266,7 +268,8 @@ static int add_chardev(struct qmp *q, const struct vm_disk *d, struct vm_error *
 	remove_chardev(q, d->name);
 	/* reconnect: a controller that restarts is found again after a second */
 	int bad = qmp_call(q, "chardev-add",
-			   json_pack("{s:s, s:{s:s, s:{s:{s:s, s:{s:s}}, s:b, s:i}}}", "id", id.text,
+			   json_pack("{s:s, s:{s:s, s:{s:{s:s, s:{s:s}}, s:b, s:i}}}", "id",
+				     id.text,
 				     "backend", "type", "socket", "data", "addr", "type", "unix",
 				     "data", "path", d->socket, "server", 0, "reconnect", 1), NULL);
 
@@ -287,7 +290,8 @@ static int attach(struct qmp *q, const struct vm_disk *d, struct vm_error *err)
 	while (place < VM_SPARE_MAX && taken[place])
 		place++;
 	if (place == VM_SPARE_MAX)
-		return vm_fail(err, -ENOSPC, "name", "the machine has %u places for disks that come "
+		return vm_fail(err, -ENOSPC, "name",
+			       "the machine has %u places for disks that come "
 			       "later, and none is free (`vm run` spare=N)", info.spare);
 	bad = add_chardev(q, d, err);
 	if (bad)
@@ -386,8 +390,8 @@ static int reset_machine(const char *state_dir, const char *name, struct vm_erro
 	return bad;
 }
 
-int vm_detach(const char *state_dir, const char *name, const char *disk, unsigned wait_ms, bool reset,
-	      struct vm_error *err)
+int vm_detach(const char *state_dir, const char *name, const char *disk, unsigned wait_ms,
+	      bool reset, struct vm_error *err)
 {
 	CLEANUP(fd_cleanup) int lock = lock_machine(state_dir, name, err);
 	enum leaving now = LEAVING;
@@ -399,14 +403,16 @@ int vm_detach(const char *state_dir, const char *name, const char *disk, unsigne
 	if (!bad && now == LEAVING && reset) {
 		bad = reset_machine(state_dir, name, err);
 		if (!bad)
-			bad = wait_gone(state_dir, name, disk, clock_ns() + CALL_MS * NS_PER_MS, &now,
-					err);
+			bad = wait_gone(state_dir, name, disk, clock_ns() + CALL_MS * NS_PER_MS,
+					&now, err);
 	}
 	if (bad || now == GONE)
 		return bad;
 	if (now == COLD)
-		return vm_fail(err, -ENOTSUP, "disk", "'%s' was there when the machine started, and goes "
+		return vm_fail(err, -ENOTSUP, "disk",
+			       "'%s' was there when the machine started, and goes "
 			       "with it", disk);
-	return vm_fail(err, -EBUSY, "disk", "the guest has not let go of '%s' in %u s; it may still, and "
+	return vm_fail(err, -EBUSY, "disk",
+		       "the guest has not let go of '%s' in %u s; it may still, and "
 		       "force=on resets it", disk, wait_ms / 1000);
 }

@@ -82,7 +82,8 @@ static int probe_run(struct probe *p, uint64_t *ret_ns)
 	s.cs = (struct kvm_segment){ .limit = UINT32_MAX, .selector = 8, .type = 11, .present = 1,
 				     .db = 1, .s = 1, .g = 1 };
 	s.ds = s.es = s.fs = s.gs = s.ss = (struct kvm_segment){
-		.limit = UINT32_MAX, .selector = 16, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1 };
+		.limit = UINT32_MAX, .selector = 16, .type = 3, .present = 1, .db = 1, .s = 1,
+		.g = 1 };
 	s.cr0 |= 1; /* protected mode */
 	if (ioctl(p->vcpu, KVM_SET_SREGS, &s) || ioctl(p->vcpu, KVM_SET_REGS, &r))
 		return -ENOTSUP;
@@ -101,7 +102,8 @@ static int explain_closed(struct vm_error *err)
 	struct group *g = stat(DEVICE, &st) ? NULL : getgrgid(st.st_gid);
 
 	if (g && st.st_gid && (st.st_mode & 0060) == 0060)
-		return vm_fail(err, -EACCES, NULL, DEVICE " is closed to you; this opens it: sudo usermod "
+		return vm_fail(err, -EACCES, NULL,
+			       DEVICE " is closed to you; this opens it: sudo usermod "
 			       "-aG %s \"$USER\" && newgrp %s", g->gr_name, g->gr_name);
 	return vm_fail(err, -EACCES, NULL,
 		       DEVICE " is closed to you; this opens it: sudo chmod 666 " DEVICE);
@@ -115,7 +117,8 @@ int vm_probe_kvm(struct vm_error *err)
 		return explain_closed(err);
 	if (kvm < 0)
 		return vm_fail(err, -ENOENT, NULL, "no KVM: " DEVICE ": %m");
-	struct probe p = { .kvm = kvm, .vm = -1, .vcpu = -1, .page = MAP_FAILED, .run = MAP_FAILED };
+	struct probe p = { .kvm = kvm, .vm = -1, .vcpu = -1, .page = MAP_FAILED,
+			   .run = MAP_FAILED };
 	int bad = probe_open(&p);
 	uint64_t best_ns = UINT64_MAX;
 
@@ -130,7 +133,8 @@ int vm_probe_kvm(struct vm_error *err)
 	if (bad)
 		return vm_fail(err, -ENOTSUP, NULL, DEVICE " opens but runs no guest");
 	if (best_ns > SLOW_NS)
-		return vm_fail(err, -ENOTSUP, NULL, DEVICE " opens but emulates guest kernels: %llu "
+		return vm_fail(err, -ENOTSUP, NULL,
+			       DEVICE " opens but emulates guest kernels: %llu "
 			       "instructions took %llu ms", 2ull * COUNT,
 			       (unsigned long long)(best_ns / NS_PER_MS));
 	return 0;

@@ -132,8 +132,10 @@ int vm_record_load(const char *state_dir, const char *name, struct vm_record *re
 	json_int_t pid, ticks, started_s, memory_b, cpus;
 	int kvm;
 
-	err = json_unpack(json, "{s:I, s:I, s:I, s:I, s:I, s:b}", "pid", &pid, "start_ticks", &ticks,
-			  "started_s", &started_s, "memory_b", &memory_b, "cpus", &cpus, "kvm", &kvm);
+	err = json_unpack(json, "{s:I, s:I, s:I, s:I, s:I, s:b}", "pid", &pid, "start_ticks",
+			  &ticks,
+			  "started_s", &started_s, "memory_b", &memory_b, "cpus", &cpus, "kvm",
+			  &kvm);
 	json_decref(json);
 	free(text);
 	if (err)

@@ -34,8 +34,9 @@ int vm_path(char *ret_path, size_t size, const char *state_dir, const char *name
 struct qmp;
 struct vm_record;
 
-/* Judges @c, chooses its accelerator, locks the state directory, and makes the machine's own. *ret is what
- * is known of it so far. Return: a descriptor, whose closing unlocks; -EEXIST; as vm_start(). */
+/* Judges @c, chooses its accelerator, locks the state directory, and makes the machine's own. *ret
+ * is what is known of it so far. Return: a descriptor, whose closing unlocks; -EEXIST; as
+ * vm_start(). */
 int vm_claim(struct vm_config *c, struct vm_record *ret, struct vm_error *err);
 /* QEMU, rec->pid, has set up its devices: its cores, and the note by which others find it. */
 int vm_settle(const struct vm_config *cfg, struct vm_record *rec, struct vm_error *err);

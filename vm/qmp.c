@@ -100,7 +100,8 @@ int qmp_call(struct qmp *q, const char *command, json_t *args, json_t **ret_valu
 		if (refusal) {
 			const char *text = json_string_value(json_object_get(refusal, "desc"));
 
-			snprintf(q->reason, sizeof(q->reason), "%s", text ? text : "no reason given");
+			snprintf(q->reason, sizeof(q->reason), "%s",
+				 text ? text : "no reason given");
 			err = -EREMOTEIO;
 		} else if (value && ret_value) {
 			*ret_value = json_incref(value);

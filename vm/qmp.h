@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * QEMU's control socket: one command at a time, which skips events; or wait for one.
- * Every wait for an answer ends after the time given at the opening. One thread at a time; may block, allocates.
+ * Every wait for an answer ends after the time given at the opening. One thread at a time; may
+ * block, allocates.
  */
 #pragma once
 
@@ -16,14 +17,14 @@ struct qmp;
 int qmp_open(const char *path, unsigned timeout_ms, struct qmp **ret_qmp);
 void qmp_close(struct qmp *q);
 
-/* Runs @command. @args (stolen) may be NULL. *ret_value, the caller's to drop, is QEMU's answer; NULL
- * @ret_value drops it here.
+/* Runs @command. @args (stolen) may be NULL. *ret_value, the caller's to drop, is QEMU's answer;
+ * NULL @ret_value drops it here.
  * Return: 0; -EREMOTEIO when QEMU refused (qmp_reason() has its words); -EPIPE when it went away;
  * -ETIMEDOUT; -EPROTO. */
 int qmp_call(struct qmp *q, const char *command, json_t *args, json_t **ret_value);
 
-/* Waits for the next event, at most @timeout_ms. *ret_event is the caller's to drop. Return: 0; -EPIPE;
- * -ETIMEDOUT; -EPROTO. */
+/* Waits for the next event, at most @timeout_ms. *ret_event is the caller's to drop. Return: 0;
+ * -EPIPE; -ETIMEDOUT; -EPROTO. */
 int qmp_event(struct qmp *q, unsigned timeout_ms, json_t **ret_event);
 
 /* QEMU's description of the last refusal; lives as long as @q. */

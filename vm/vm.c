@@ -224,7 +224,8 @@ int vm_claim(struct vm_config *c, struct vm_record *ret, struct vm_error *err)
 	vm_remove_dir(c->state_dir, c->name);
 	bad = vm_path(dir, sizeof(dir), c->state_dir, c->name, NULL);
 	if (bad || mkdir(dir, 0700))
-		return vm_fail(err, bad ? bad : -errno, "name", "cannot make the machine's directory: "
+		return vm_fail(err, bad ? bad : -errno, "name",
+			       "cannot make the machine's directory: "
 			       "%m");
 	*ret = (struct vm_record){ .memory_b = c->memory_b ? c->memory_b : VM_MEMORY_DEFAULT_B,
 				   .cpus = c->cpus ? c->cpus : 1, .kvm = c->accel == VM_ACCEL_KVM };

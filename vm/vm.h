@@ -32,15 +32,16 @@ struct vm_disk {
 	const char *options; /* further QEMU device properties "a=b,c=d", or NULL */
 };
 
-/* What a storage function's machine has for posternd: a virtio-serial port, by its name, whose other end
- * is @socket, and an NVDIMM that is @memory. */
+/* What a storage function's machine has for posternd: a virtio-serial port, by its name, whose
+ * other end is @socket, and an NVDIMM that is @memory. */
 struct vm_function {
 	const char *port, *socket, *memory; /* the latter two: paths */
 	uint64_t memory_b;
 };
 
-/* A raw file that the guest has as a disk of QEMU's own; its serial is VM_FILE_SERIAL and its number, the
- * first one's is VM_FILE_FIRST. Others that open it as one of these may have it, too. */
+/* A raw file that the guest has as a disk of QEMU's own; its serial is VM_FILE_SERIAL and its
+ * number, the first one's is VM_FILE_FIRST. Others that open it as one of these may have it,
+ * too. */
 struct vm_file {
 	const char *path;
 	bool readonly;
@@ -76,8 +77,9 @@ struct vm_config {
 	size_t ncores;            /* 0 or cpus */
 	const char *const *extra; /* more QEMU arguments, or NULL */
 	size_t nextra;
-	bool held;                /* for vm_hold(): QEMU stays in the foreground, may start nothing and
-				   * gain no privilege, and a guest that starts anew ends it */
+	/* for vm_hold(): QEMU stays in the foreground, may start nothing and gain no privilege, and
+	 * a guest that starts anew ends it */
+	bool held;
 };
 
 /* Why a call failed: the field of vm_config at fault (or NULL) and a sentence. */
@@ -124,10 +126,11 @@ bool vm_io_uring_works(void);
  * words); other -errno. Nothing is left behind on failure. */
 int vm_start(const struct vm_config *cfg, struct vm_info *ret_info, struct vm_error *err);
 
-/* As vm_start(), but QEMU is a child of the caller, ends with it, and this returns when it has ended: that
- * of the same name which is just ending is waited for, and at the end the directory is removed. @up is
- * told when QEMU has set up its devices. A byte on @wish_fd asks for the end (VM_WISH_END, for which the guest
- * gets @grace_ms; VM_WISH_KILL: at once) or for another call of @up (VM_WISH_TELL). -1: nobody wishes.
+/* As vm_start(), but QEMU is a child of the caller, ends with it, and this returns when it has
+ * ended: that of the same name which is just ending is waited for, and at the end the directory is
+ * removed. @up is told when QEMU has set up its devices. A byte on @wish_fd asks for the end
+ * (VM_WISH_END, for which the guest gets @grace_ms; VM_WISH_KILL: at once) or for another call of
+ * @up (VM_WISH_TELL). -1: nobody wishes.
  * Return: 0 when it was asked to end; -ECHILD when it ended by itself (@err has its words); as
  * vm_start(). */
 int vm_hold(const struct vm_config *cfg, int wish_fd, unsigned grace_ms,
@@ -149,17 +152,19 @@ int vm_get(const char *state_dir, const char *name, struct vm_info *ret_info);
 int vm_stop(const char *state_dir, const char *name, unsigned grace_ms, struct vm_error *err);
 
 /* Gives @disk, which has a name, to the running machine @name. Idempotent; one at a time for each
- * machine. Return: 0, also if it has it; -ENOENT; -ENOSPC when no spare place is free; -EREMOTEIO when
- * QEMU cannot have it (@err has its words; who else has it is the caller's to find out); -errno. */
+ * machine. Return: 0, also if it has it; -ENOENT; -ENOSPC when no spare place is free; -EREMOTEIO
+ * when QEMU cannot have it (@err has its words; who else has it is the caller's to find out);
+ * -errno. */
 int vm_attach(const char *state_dir, const char *name, const struct vm_disk *disk,
 	      struct vm_error *err);
 
 /* Takes disk @disk from the running machine @name, if its guest lets go of it within @wait_ms. With
- * @reset a guest that does not is reset, which takes the disk from it and all else as a power cut would.
- * Idempotent. Return: 0, also if it does not have it; -ENOENT: no such machine; -EBUSY when the guest
- * does not let go (the wish stays: it may still); -ENOTSUP when the disk was there at the start; -errno. */
-int vm_detach(const char *state_dir, const char *name, const char *disk, unsigned wait_ms, bool reset,
-	      struct vm_error *err);
+ * @reset a guest that does not is reset, which takes the disk from it and all else as a power cut
+ * would. Idempotent. Return: 0, also if it does not have it; -ENOENT: no such machine; -EBUSY when
+ * the guest does not let go (the wish stays: it may still); -ENOTSUP when the disk was there at the
+ * start; -errno. */
+int vm_detach(const char *state_dir, const char *name, const char *disk, unsigned wait_ms,
+	      bool reset, struct vm_error *err);
 
 /* Joins the guest's serial console on @in_fd and @out_fd until Ctrl-], the end of input or of the
  * guest; a terminal is raw meanwhile. Return: 0; -ENOENT; -EBUSY when another has it; -errno. */

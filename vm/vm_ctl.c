@@ -80,10 +80,12 @@ static int look_up(struct ctl_client *c, const char *name, struct vm_disk *ret,
 	ret->queues = (unsigned)ctl_u64(front, "queues");
 	if (ret->socket && ret->queues)
 		return 0;
-	return ctl_fail(err, -EINVAL, "bad_value", "disk", "disk '%s' has no vhost-user front", name);
+	return ctl_fail(err, -EINVAL, "bad_value", "disk", "disk '%s' has no vhost-user front",
+			name);
 }
 
-/* The place where the machine of function @name and posternd meet; *answers keeps the strings alive. */
+/* The place where the machine of function @name and posternd meet; *answers keeps the strings
+ * alive. */
 static int look_up_function(const char *name, struct vm_function *ret, json_t *answers,
 			    struct ctl_error *err)
 {
@@ -104,7 +106,8 @@ static int look_up_function(const char *name, struct vm_function *ret, json_t *a
 				     ctl_str(answer, "memory_path"), ctl_u64(answer, "memory_b") };
 	if (ret->port)
 		return 0;
-	return ctl_fail(err, -EINVAL, "bad_value", "function", "'%s' was not added with vm=on", name);
+	return ctl_fail(err, -EINVAL, "bad_value", "function", "'%s' was not added with vm=on",
+			name);
 }
 
 /* The same, from whoever knows it and says so. */
@@ -194,7 +197,8 @@ static int choose_queues(const json_t *params, const struct vm_config *cfg, stru
 						  : cfg->cpus + cfg->poll_queues;
 
 	if (ctl_has(params, "queues") && want > d->queues)
-		return ctl_fail(err, -ERANGE, "out_of_range", "queues", "the disk offers %u", d->queues);
+		return ctl_fail(err, -ERANGE, "out_of_range", "queues", "the disk offers %u",
+				d->queues);
 	d->queues = (unsigned)min_u64(want, d->queues);
 	d->packed = ctl_bool(params, "packed");
 	d->options = ctl_str(params, "disk_options");
@@ -258,8 +262,8 @@ static int hold(const struct vm_config *cfg, struct ctl_error *err)
 
 	if (is_held)
 		fcntl(HOLDER_FD, F_SETFD, FD_CLOEXEC); /* nothing for QEMU */
-	int code = vm_hold(cfg, is_held ? HOLDER_FD : -1, HELD_GRACE_MS, is_held ? held_up : not_told,
-			   &why, &why);
+	int code = vm_hold(cfg, is_held ? HOLDER_FD : -1, HELD_GRACE_MS,
+			   is_held ? held_up : not_told, &why, &why);
 
 	if (!code)
 		return 0;
@@ -414,8 +418,8 @@ static int ask_disk(const char *disk, struct vm_disk *d, json_t **ret_answer, st
 	return code;
 }
 
-/* Waits, a second at most, for a machine that has just let go of the disk, or has ended: its connection
- * goes a moment later. Return: 0 with the disk free; -EBUSY; -errno. */
+/* Waits, a second at most, for a machine that has just let go of the disk, or has ended: its
+ * connection goes a moment later. Return: 0 with the disk free; -EBUSY; -errno. */
 static int await_free(const char *disk, struct vm_disk *d, json_t **ret_answer, struct holder *h,
 		      struct ctl_error *err)
 {
@@ -536,7 +540,8 @@ static int run_show(struct ctl *ctl, const json_t *params, json_t **ret, struct 
 	for (unsigned i = 0; i < info.ndisk; i++)
 		json_array_append_new(disks, json_pack("{s:s, s:s}", "disk", info.disk[i].name,
 						       "detachable",
-						       info.disk[i].hot ? "yes" : "no: from the start"));
+						       info.disk[i].hot ? "yes" :
+						       "no: from the start"));
 	json_object_set_new(*ret, "disks", disks);
 	json_object_set_new(*ret, "spare", json_integer(info.spare));
 	json_object_set_new(*ret, "spare_free", json_integer(info.spare_free));
@@ -546,8 +551,8 @@ static int run_show(struct ctl *ctl, const json_t *params, json_t **ret, struct 
 static int run_stop(struct ctl *ctl, const json_t *params, json_t **ret, struct ctl_error *err)
 {
 	struct vm_error why = { 0 };
-	int code = vm_stop(NULL, ctl_str(params, "name"), (unsigned)ctl_u64(params, "grace") * S_TO_MS,
-			   &why);
+	int code = vm_stop(NULL, ctl_str(params, "name"),
+			   (unsigned)ctl_u64(params, "grace") * S_TO_MS, &why);
 
 	return code ? report(code, &why, err) : 0;
 }
@@ -594,7 +599,8 @@ static const char *const accels[] = { "auto", "kvm", "tcg", NULL };
 
 static const struct ctl_param run_params[] = {
 	NAME_PARAM,
-	{ .name = "disk", .type = CTL_NAME, .list = true, .help = "A disk of posternd's: /dev/vda, vdb" },
+	{ .name = "disk", .type = CTL_NAME, .list = true,
+	  .help = "A disk of posternd's: /dev/vda, vdb" },
 	{ .name = "function", .type = CTL_NAME,
 	  .help = "A function of posternd's, added with vm=on, whose program runs in this machine" },
 	{ .name = "function_port", .type = CTL_STRING, .max = 64,

@@ -72,7 +72,8 @@ static void close_one(struct buffers *b)
 
 void buffers_sweep(struct remote_lane *l)
 {
-	/* acquire: pairs with the release in join(); from then on nothing of the lane's is elsewhere */
+	/* acquire: pairs with the release in join(); from then on nothing of the lane's is
+	 * elsewhere */
 	const uint8_t *now = __atomic_load_n(&l->bufs, __ATOMIC_ACQUIRE);
 
 	list_for_each(it, tmp, &l->buffers) {

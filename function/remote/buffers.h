@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The memory of a lane's slots: a memfd of its own, for processes, or an area of the region that a
- * machine shares. A lane keeps what it had while the program that has it may come back, or requests are in
- * it; the poller goes from one to the other. Under the host's lock.
+ * machine shares. A lane keeps what it had while the program that has it may come back, or requests
+ * are in it; the poller goes from one to the other. Under the host's lock.
  */
 #pragma once
 
@@ -19,8 +19,8 @@ struct buffers {
 	int fd; /* without a region */
 };
 
-/* Those of @l for a program with @region, or NULL: what there is, or new ones. Return: 0; -ENOSPC: no lane
- * more has room in @region; -errno. */
+/* Those of @l for a program with @region, or NULL: what there is, or new ones. Return: 0; -ENOSPC:
+ * no lane more has room in @region; -errno. */
 int buffers_find(struct remote_lane *l, struct region *region, struct buffers **ret);
 /* Frees those that neither the lane nor a channel of its has any more. */
 void buffers_sweep(struct remote_lane *l);

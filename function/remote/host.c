@@ -73,8 +73,8 @@ void host_end_program(struct host *h, struct program *p, bool gently)
 	unwatch(h, p);
 	if (gently && !p->has_ended)
 		program_say(p, FN_STOP);
-	/* A machine is not to boot again for a program that has begun anew by itself; and of one whose
-	 * QEMU has gone its holder still has to say why. */
+	/* A machine is not to boot again for a program that has begun anew by itself; and of one
+	 * whose QEMU has gone its holder still has to say why. */
 	bool stays = p->process.region && (gently || p->is_reborn || p->has_ended);
 
 	if (!stays && (!gently || !program_await_end(p, clock_ns() + END_NS))) {
@@ -122,7 +122,8 @@ static void set_spec(struct host *h, void *spec)
 	pthread_mutex_unlock(&h->lock);
 }
 
-/* The program of before takes over again, or another of it if that has ended; the lanes have none. */
+/* The program of before takes over again, or another of it if that has ended; the lanes have
+ * none. */
 static void roll_back(struct host *h)
 {
 	struct program *p = h->before;
@@ -275,7 +276,8 @@ void host_machine_ended(struct host *h, void *spec, bool had_come, const char *w
 
 bool host_is_ready(const struct host *h, const void *spec)
 {
-	const struct program *p = spec == h->spec ? h->now : spec == h->spec_next ? h->next : h->before;
+	const struct program *p = spec == h->spec ? h->now : spec == h->spec_next ? h->next :
+				  h->before;
 
 	return p && p->spec == spec && p->is_ready;
 }
@@ -383,7 +385,8 @@ void host_start_later(struct host *h, void *spec, bool is_new)
 static bool is_useless(struct host *h, const struct program *old)
 {
 	if (old->fault)
-		log_error(h->name, "program %d does not come back: %s", old->process.pid, old->fault);
+		log_error(h->name, "program %d does not come back: %s", old->process.pid,
+			  old->fault);
 	return !old->is_ready || old->fault || old->has_ended;
 }
 

@@ -33,14 +33,14 @@ struct host_process {
 
 /* Who starts programs. A spec is the starter's own; @free lets go of it, and ends its machine. */
 struct host_starter {
-	/* May block for milliseconds. Return: 0; -EAGAIN: not yet, host_retry() or host_not_started() will
-	 * say more; -errno with @why, of HOST_WHY_MAX bytes, filled. */
+	/* May block for milliseconds. Return: 0; -EAGAIN: not yet, host_retry() or
+	 * host_not_started() will say more; -errno with @why, of HOST_WHY_MAX bytes, filled. */
 	int (*start)(const char *name, void *spec, struct host_process *ret, char *why);
 	/* Ends it at once, and its machine, if that is posternd's to end. */
 	void (*kill)(void *spec, const struct host_process *p);
 	void (*free)(void *spec);
-	/* The program of @spec, which has been tried, is to be the host's: notes that down. NULL: nobody
-	 * does. Return: 0; -errno with @why. */
+	/* The program of @spec, which has been tried, is to be the host's: notes that down. NULL:
+	 * nobody does. Return: 0; -errno with @why. */
 	int (*commit)(const char *name, void *spec, char *why);
 	/* It is not any more: the one before it is, again. */
 	void (*rolled_back)(const char *name, void *spec, void *spec_before);
@@ -75,8 +75,8 @@ void host_free(struct host *h);
 int host_start(struct host *h, void *spec, char *why);
 /* Takes one that runs already, since before a restart of ours; otherwise as host_start(). */
 int host_adopt(struct host *h, void *spec, const struct host_process *process, char *why);
-/* Does not wait: starts it when it can, and again; checks it the first time, if it is new. The spec is the
- * host's. */
+/* Does not wait: starts it when it can, and again; checks it the first time, if it is new. The spec
+ * is the host's. */
 void host_start_later(struct host *h, void *spec, bool is_new);
 /* What @spec had to wait for has come. */
 void host_retry(struct host *h, void *spec);
@@ -85,12 +85,13 @@ void host_machine_ended(struct host *h, void *spec, bool had_come, const char *w
 /* Whether the program of @spec is ready. */
 bool host_is_ready(const struct host *h, const void *spec);
 /* @p, which is in a machine, speaks of channel @id. FN_DISK_READY: it has mapped it, so all that
- * it had in the same place before is over; FN_KICK: its poller, which sleeps, is to look. Control thread. */
+ * it had in the same place before is over; FN_KICK: its poller, which sleeps, is to look. Control
+ * thread. */
 void host_channel_says(struct host *h, const struct program *p, uint32_t id, enum fn_msg_kind kind);
 /* As host_start(), beside the one there is, which it replaces between two requests. If it ends or
- * breaks the rules within @probation_ns, the old one comes back. -EINPROGRESS: the spec is the host's, and
- * its machine boots; it replaces the other when it is ready and has been tried, or host_info() says why it
- * has not. -EALREADY: another does that. */
+ * breaks the rules within @probation_ns, the old one comes back. -EINPROGRESS: the spec is the
+ * host's, and its machine boots; it replaces the other when it is ready and has been tried, or
+ * host_info() says why it has not. -EALREADY: another does that. */
 int host_replace(struct host *h, void *spec, uint64_t probation_ns, char *why);
 
 bool host_is_replacing(const struct host *h);

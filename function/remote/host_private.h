@@ -48,8 +48,8 @@ struct host {
 
 /* Looks at what it says, and at its end. Return: 0; -ENOMEM. */
 int host_watch(struct host *h, struct program *p);
-/* Ends @p, which serves no lane; when this returns it touches no memory any more. One in a machine that is
- * posternd's goes with its spec, if that is not to be at once. NULL is fine. */
+/* Ends @p, which serves no lane; when this returns it touches no memory any more. One in a machine
+ * that is posternd's goes with its spec, if that is not to be at once. NULL is fine. */
 void host_end_program(struct host *h, struct program *p, bool gently);
 /* @p, tried, replaces the one there is. Return: 0: the spec is the host's; -errno with @why. */
 int host_take_over(struct host *h, struct program *p, void *spec, uint64_t probation_ns, char *why);
@@ -78,8 +78,8 @@ void lanes_refused(struct host *h, struct program *p);
 /* What a lane has found wrong with the program, since the last call. Return: whether there is
  * something, with @why, of HOST_WHY_MAX bytes. */
 bool lanes_take_fault(struct host *h, char *why);
-/* @p takes all lanes over from the program there is, if any, which is the host's no more. Return: 0;
- * -errno with @why: nothing has changed. */
+/* @p takes all lanes over from the program there is, if any, which is the host's no more. Return:
+ * 0; -errno with @why: nothing has changed. */
 int lanes_hand_over(struct host *h, struct program *p, char *why);
 /* Return: how many there are; @ret_stats: of them, and those that were. */
 unsigned lanes_stats(struct host *h, struct remote_stats *ret_stats);

@@ -24,8 +24,8 @@ void remote_kick(struct remote_lane *l)
 	struct fn_msg kick = { .magic = htole32(FN_MAGIC), .kind = htole16(FN_KICK) };
 
 	/* a socket's send can be told not to wait; an eventfd's write waits if whoever else holds
-	 * it wants it to. One that is full will wake the program anyway. Whole, because to a machine
-	 * it is a stream. */
+	 * it wants it to. One that is full will wake the program anyway. Whole, because to a
+	 * machine it is a stream. */
 	send(l->kick_fd, &kick, sizeof(kick), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
@@ -295,8 +295,9 @@ static void join(struct remote_lane *l, const struct channel *c)
 	move_buffers(l, c);
 	l->ring = ring_on(c->rings);
 	l->kick_fd = c->kick_fd;
-	/* A machine's wake-ups come through the control thread, which may itself be waiting for what
-	 * the program has answered: such a lane never sleeps for long while something is out. */
+	/* A machine's wake-ups come through the control thread, which may itself be waiting for
+	 * what the program has answered: such a lane never sleeps for long while something is
+	 * out. */
 	l->look_ticks = c->is_shared ? clock_ns_to_ticks(clock_scale(), LOOK_NS) : l->stall_ticks;
 	set_masks(l, c);
 	l->own_io_token = c->own_io;
@@ -370,8 +371,9 @@ void remote_set_stall(struct remote_lane *l, uint64_t stall_ns)
 	l->look_ticks = l->stall_ticks; /* a machine's lane looks more often, from join() on */
 }
 
-/* The time for @s, the oldest, is up. One that waits for I/O of its own waits for the medium, however
- * long that takes; but one that goes on asking does not wait. Return: whether it has more time. */
+/* The time for @s, the oldest, is up. One that waits for I/O of its own waits for the medium,
+ * however long that takes; but one that goes on asking does not wait. Return: whether it has more
+ * time. */
 static bool is_excused(struct remote_lane *l, const struct slot *s)
 {
 	if (l->nawaited)

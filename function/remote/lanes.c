@@ -213,8 +213,8 @@ static bool await_joined(struct host *h, const struct program *old, unsigned lan
 	return all;
 }
 
-/* Ends @old, which has not ended what it has, and gives that to the next program, again, as after any
- * other loss. Context: the lock is held. */
+/* Ends @old, which has not ended what it has, and gives that to the next program, again, as after
+ * any other loss. Context: the lock is held. */
 static void go_over_without(struct host *h, struct program *old)
 {
 	if (old) {

@@ -78,7 +78,8 @@ static void door_ready(struct loop_watch *w, uint32_t events)
 	int err = keep_put(&m->conf.keep, KEY_CONNECTION, fd);
 
 	if (err)
-		log_error(name, "a restart will cut its machine off for a second: %s", strerror(-err));
+		log_error(name, "a restart will cut its machine off for a second: %s",
+			  strerror(-err));
 	host_retry(m->conf.host, m->conf.spec);
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the machine of a function meets posternd: the memory that both share, and a socket to which its QEMU
- * connects, again whenever it has been cut off. A machine that is posternd's is held by a process (vm/hold.c),
- * which is started here, ends QEMU with itself, and outlives the worker as the memory and the connection do; one
- * that somebody brings just comes. Control thread.
+ * Where the machine of a function meets posternd: the memory that both share, and a socket to which
+ * its QEMU connects, again whenever it has been cut off. A machine that is posternd's is held by a
+ * process (vm/hold.c), which is started here, ends QEMU with itself, and outlives the worker as the
+ * memory and the connection do; one that somebody brings just comes. Control thread.
  */
 #pragma once
 
@@ -19,7 +19,8 @@ struct machine_holder {
 };
 
 struct machine_ops {
-	/* Starts it, for the memory @memory_fd. Return: 0; -errno with @why, of HOST_WHY_MAX bytes. */
+	/* Starts it, for the memory @memory_fd. Return: 0; -errno with @why, of HOST_WHY_MAX
+	 * bytes. */
 	int (*hold)(void *spec, int memory_fd, struct machine_holder *ret, char *why);
 	void (*kill)(pid_t pid);
 };
@@ -37,9 +38,9 @@ struct machine_conf {
 
 /* Return: 0; -errno. */
 int machine_open(const struct machine_conf *conf, struct machine **ret);
-/* Asks the machine to end, if it is posternd's, and does not wait for that. NULL is fine. @forget: nobody goes
- * on with what is kept. Return: a descriptor, the caller's, that is readable when it has ended; -1: there is
- * nothing to wait for. */
+/* Asks the machine to end, if it is posternd's, and does not wait for that. NULL is fine. @forget:
+ * nobody goes on with what is kept. Return: a descriptor, the caller's, that is readable when it
+ * has ended; -1: there is nothing to wait for. */
 int machine_close(struct machine *m, bool forget);
 
 /* Nobody goes on with what a machine has kept there. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A machine that is to replace what serves: it boots for seconds, in which nobody waits for it, and takes
- * over when its program is ready and has been tried. If it fails before, nothing has changed.
+ * A machine that is to replace what serves: it boots for seconds, in which nobody waits for it, and
+ * takes over when its program is ready and has been tried. If it fails before, nothing has changed.
  */
 #include <stdio.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a program is told, and has no room for yet: a bounded number of messages that wait for it to read,
- * in order. Nobody waits for that. Any thread, but for outbox_watch() and outbox_flush().
+ * What a program is told, and has no room for yet: a bounded number of messages that wait for it to
+ * read, in order. Nobody waits for that. Any thread, but for outbox_watch() and outbox_flush().
  */
 #pragma once
 
@@ -25,8 +25,8 @@ struct outbox {
 void outbox_init(struct outbox *o, int sock);
 void outbox_fini(struct outbox *o); /* what waits is not said any more */
 
-/* The descriptors stay the caller's. Return: 0: @m is on its way, now or later; -ENOBUFS: far too much
- * waits; -ENOMEM, -EMFILE; what the socket says. */
+/* The descriptors stay the caller's. Return: 0: @m is on its way, now or later; -ENOBUFS: far too
+ * much waits; -ENOMEM, -EMFILE; what the socket says. */
 int outbox_put(struct outbox *o, const struct fn_msg *m, const int *fds, unsigned nfd);
 
 /* Says what there is room for. Return: whether something is left. Context: control thread. */

@@ -72,7 +72,8 @@ struct handover {
 /* Written by the poller, read by anyone; relaxed. */
 struct remote_lane_stats {
 	uint64_t requests, dropped, own_io, replayed, bypassed, failed;
-	uint64_t pause_ticks; /* of the last replacement: from the old program's last answer to the new one's first */
+	/* of the last replacement: from the old program's last answer to the new one's first */
+	uint64_t pause_ticks;
 	struct hist wait;     /* ticks, from sent to answered */
 };
 
@@ -97,7 +98,8 @@ struct remote_lane {
 	uint8_t mode;  /* enum fn_mode */
 	uint8_t door;  /* enum door */
 	uint8_t down, up, with_data;
-	uint8_t takes; /* of the requests on their way down, those that get a slot, or wait for one */
+	/* of the requests on their way down, those that get a slot, or wait for one */
+	uint8_t takes;
 	bool timer_on, serving_waiting;
 	bool own_io_token; /* counted in source.inflight: it must be polled though it has nothing */
 	uint16_t nfree;
@@ -108,8 +110,8 @@ struct remote_lane {
 	uint64_t front_ticks;	 /* from when on the oldest that it has has been the oldest */
 	uint64_t stall_ticks;	 /* a program that keeps that for so long is lost; 0: never */
 	uint64_t look_ticks; /* how often the timer looks while it has something; 0: never */
-	/* One that has kept it for so long while I/O of its own was in flight, and how often; of that
-	 * I/O the last time, what still is. */
+	/* One that has kept it for so long while I/O of its own was in flight, and how often; of
+	 * that I/O the last time, what still is. */
 	const struct slot *late;
 	uint64_t late_sent_ticks;
 	uint16_t excuses, nawaited;
@@ -168,7 +170,8 @@ void remote_look(struct remote_lane *l);
 
 /* The program asks for I/O of its own. Return: NULL; what is wrong with it. */
 const char *own_io_take(struct remote_lane *l, struct fn_word w, const struct fn_entry *e);
-/* The program is waited for until all that is in flight has ended, and from then on has its time. */
+/* The program is waited for until all that is in flight has ended, and from then on has its
+ * time. */
 void own_io_await(struct remote_lane *l);
 /* Such a request is back at our step. */
 void own_io_done(struct remote_lane *l, struct req *r);
@@ -184,8 +187,8 @@ void remote_lane_close(void *state);
 bool remote_lane_is_quiet(const void *state); /* the poller's thread */
 uint64_t remote_timer(void *state, uint64_t now_ns);
 void remote_resized(struct function *f); /* lanes.c */
-/* A program that keeps the oldest request that it has for so long is lost; 0: never. Before the lane has
- * one. */
+/* A program that keeps the oldest request that it has for so long is lost; 0: never. Before the
+ * lane has one. */
 void remote_set_stall(struct remote_lane *l, uint64_t stall_ns);
 
 /* The rest: the poller's thread. */
@@ -204,8 +207,8 @@ void remote_disconnect(struct remote_lane *l);
 void remote_gain(struct remote_lane *l, const struct channel *c);
 /* Nothing more goes to the program, and when all lanes of @h are drained @c takes over. */
 void remote_hand_over(struct remote_lane *l, struct handover *h, const struct channel *c);
-/* The request of @s goes down, from its beginning, without the program and without its buffer: a program that
- * hangs may go on writing there. */
+/* The request of @s goes down, from its beginning, without the program and without its buffer: a
+ * program that hangs may go on writing there. */
 void remote_go_around(struct remote_lane *l, struct slot *s);
 /* Ends the change of program that is under way, if nothing is in its way any more. */
 void remote_proceed(struct remote_lane *l);

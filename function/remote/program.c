@@ -89,8 +89,10 @@ static const char *judge_ready(struct program *p, const struct fn_msg *m)
 	if (p->is_ready)
 		return "it says twice that it is ready";
 	if (abi < FN_ABI_OLDEST || abi > FN_ABI_NEWEST) {
-		snprintf(p->text, sizeof(p->text), "it speaks version %u of the interface, and this "
-			 "posternd %u to %u: build it with its library", abi, FN_ABI_OLDEST, FN_ABI_NEWEST);
+		snprintf(p->text, sizeof(p->text),
+			 "it speaks version %u of the interface, and this "
+			 "posternd %u to %u: build it with its library", abi, FN_ABI_OLDEST,
+			 FN_ABI_NEWEST);
 		return p->text;
 	}
 	if ((le32toh(m->down) | le32toh(m->up) | le32toh(m->with_data)) & ~ALL_OPS ||
@@ -249,7 +251,8 @@ bool program_await_end(struct program *p, uint64_t until_ns)
 
 static struct fn_rings *make_rings(int *ret_fd)
 {
-	CLEANUP(fd_cleanup) int fd = fd_memory("postern-function-rings", sizeof(struct fn_rings), 0);
+	CLEANUP(fd_cleanup) int fd =
+		fd_memory("postern-function-rings", sizeof(struct fn_rings), 0);
 
 	if (fd < 0)
 		return NULL;

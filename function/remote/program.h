@@ -16,7 +16,8 @@ struct program {
 	bool watched;
 	bool is_ready, has_ended;
 	bool is_reborn; /* another has begun in its place, in the same machine */
-	int refused; /* the disk of channel refused_id, for this errno; what comes then is not yet read */
+	/* the disk of channel refused_id, for this errno; what comes then is not yet read */
+	int refused;
 	uint32_t refused_id;
 	const char *fault; /* it has said what none may; static, or text */
 	char text[HOST_WHY_MAX];

@@ -18,8 +18,8 @@ struct region {
 	uint8_t rings[REGION_AREAS]; /* of each, the next; under the host's lock */
 };
 
-/* @fd: one of a predecessor's, which becomes the region's, also on failure; -1: a new one. Ownership:
- * *ret is put. Return: 0; -EBADMSG: @fd is none; -errno. */
+/* @fd: one of a predecessor's, which becomes the region's, also on failure; -1: a new one.
+ * Ownership: *ret is put. Return: 0; -EBADMSG: @fd is none; -errno. */
 int region_open(int fd, struct region **ret);
 /* One more that has it. */
 struct region *region_get(struct region *r);
@@ -32,8 +32,8 @@ int region_take(struct region *r);
 void region_give(struct region *r, unsigned area);
 
 uint8_t *region_bufs(const struct region *r, unsigned area);
-/* Empty ones, of those that the area has room for the ones used longest ago: a program may still look
- * at the ones before, until it has read that they are over. */
+/* Empty ones, of those that the area has room for the ones used longest ago: a program may still
+ * look at the ones before, until it has read that they are over. */
 struct fn_rings *region_rings(struct region *r, unsigned area);
 /* Where @at is, as a message says it. */
 uint32_t region_page(const struct region *r, const void *at);

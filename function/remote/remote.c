@@ -98,9 +98,10 @@ static void copy(const struct seg *seg, uint64_t skip_b, uint8_t *buf, uint64_t 
 	}
 }
 
-/* What the next write's buffer held the program has worked on: its lines are in the other core's cache,
- * and come over while this write is copied. Depth 32, a program that changes all: 1.6 to 2.3 million a
- * second. Always inline: a function that does nothing but fetch is taken for one that does nothing. */
+/* What the next write's buffer held the program has worked on: its lines are in the other core's
+ * cache, and come over while this write is copied. Depth 32, a program that changes all: 1.6 to 2.3
+ * million a second. Always inline: a function that does nothing but fetch is taken for one that
+ * does nothing. */
 static inline __attribute__((always_inline)) void fetch_next(const struct remote_lane *l)
 {
 	const struct slot *next = &l->slot[l->free[l->nfree - 1u]];

@@ -233,8 +233,8 @@ static json_t *show(const struct entry *e, bool all)
 	i.why = why_of(s, &i);
 	o = json_pack("{s:s, s:s, s:s*, s:s, s:i, s:o, s:o, s:o, s:i}", "name", e->name, "state",
 		      state_of(&i), "version", i.version, "transport",
-		      spec_kind(s->conf) == SPEC_PROCESS ? "process" : "machine (nvdimm, dax)", "disks",
-		      (int)e->users, "requests", num(i.stats.requests), "added_p50_ns",
+		      spec_kind(s->conf) == SPEC_PROCESS ? "process" : "machine (nvdimm, dax)",
+		      "disks", (int)e->users, "requests", num(i.stats.requests), "added_p50_ns",
 		      num(i.stats.wait_p50_ns), "added_p99_ns", num(i.stats.wait_p99_ns),
 		      "restarts", (int)i.restarts);
 	if (i.why && (i.state != HOST_UP || all))
@@ -340,7 +340,8 @@ static int run_show(struct ctl *ctl, const json_t *params, json_t **ret, struct 
 }
 
 /* What is to run instead of what runs in @e. */
-static int replacement(struct entry *e, const json_t *params, struct spec **ret, struct ctl_error *err)
+static int replacement(struct entry *e, const json_t *params, struct spec **ret,
+		       struct ctl_error *err)
 {
 	const struct spec *was = host_spec(e->host);
 	json_t *conf = spec_merge(was->conf, params);
@@ -351,8 +352,8 @@ static int replacement(struct entry *e, const json_t *params, struct spec **ret,
 				"a machine that you bring, vm=on, replaces nothing; in it you replace the "
 				"program: what it had, the new one gets again");
 	if (!code)
-		code = spec_new(e->host, the_loop, conf, was->machine && !was->is_second, false, ret,
-				err);
+		code = spec_new(e->host, the_loop, conf, was->machine && !was->is_second, false,
+				ret, err);
 	json_decref(conf);
 	return code;
 }
@@ -612,7 +613,8 @@ static const struct ctl_param replace_params[] = {
 const struct ctl_cmd remote_cmds[] = {
 	{ .noun = "function", .verb = "add", .params = add_params, .run = run_add,
 	  .help = "Start a program that disks may have as a function" },
-	{ .noun = "function", .verb = "list", .run = run_list, .help = "Show all functions, one a line",
+	{ .noun = "function", .verb = "list", .run = run_list,
+	  .help = "Show all functions, one a line",
 	  .columns = "name state version transport disks requests added_p50_ns added_p99_ns "
 		     "restarts why" },
 	{ .noun = "function", .verb = "show", .params = name_params, .run = run_show,

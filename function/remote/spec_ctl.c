@@ -201,8 +201,8 @@ static int start_process(const char *name, const json_t *conf, struct host_proce
 			       .memory_mib = (uint32_t)(ctl_u64(conf, "memory") / MIB),
 			       .cpus = ctl_str(conf, "cpus"),
 			       .files = fds };
-	int code = open_files(json_object_get(conf, "file"), O_RDWR | O_CREAT, "file", fds, &s.nfile,
-			      &err);
+	int code = open_files(json_object_get(conf, "file"), O_RDWR | O_CREAT, "file", fds,
+			      &s.nfile, &err);
 
 	if (!code)
 		code = open_files(json_object_get(conf, "read"), O_RDONLY, "read", fds, &s.nfile,
@@ -262,7 +262,8 @@ static void add_value(struct words *w, const char *key, const json_t *value)
 /* Return: 0; -E2BIG. */
 static int machine_words(const struct spec *s, struct words *w)
 {
-	static const char *const keys[] = { "kernel", "initrd", "append", "cpus", "memory", "hugepages",
+	static const char *const keys[] = { "kernel", "initrd", "append", "cpus", "memory",
+					    "hugepages",
 					    "accel", "cores", "file", "read" };
 	const char *image = ctl_str(s->conf, "vm");
 	char socket[FD_SOCKET_PATH_MAX + 80];
@@ -298,13 +299,14 @@ static int look_for_files(const json_t *conf, struct ctl_error *err)
 		      { "file", O_RDWR }, { "read", O_RDONLY } };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(files); i++) {
-		json_t *value = json_object_get(conf, files[i].key), *list = json_pack("[O?]", value);
+		json_t *value = json_object_get(conf, files[i].key);
+		json_t *list = json_pack("[O?]", value);
 		int fds[FILES_MAX], code;
 		unsigned n = 0;
 
 		code = !value || (json_is_string(value) && *json_string_value(value) != '/') ? 0 :
-		       open_files(json_is_array(value) ? value : list, files[i].flags, files[i].key, fds,
-				  &n, err);
+		       open_files(json_is_array(value) ? value : list, files[i].flags, files[i].key,
+				  fds, &n, err);
 		json_decref(list);
 		while (n)
 			fd_close(fds[--n]);
@@ -342,7 +344,8 @@ static int hold_machine(void *spec, int memory_fd, struct machine_holder *ret, c
 	}
 	code = spawn_machine(s, memory_fd, ret);
 	if (code)
-		snprintf(why, HOST_WHY_MAX, "`postern vm run` cannot be started: %s", strerror(-code));
+		snprintf(why, HOST_WHY_MAX, "`postern vm run` cannot be started: %s",
+			 strerror(-code));
 	return code;
 }
 
@@ -360,7 +363,8 @@ static int scope_of(const struct spec *s, struct keep_scope *ret)
 	return keep_scope_in(&all, "second", ret);
 }
 
-/* Which place the machine of @s has, if it runs since before a restart; what the other had is over. */
+/* Which place the machine of @s has, if it runs since before a restart; what the other had is
+ * over. */
 static void find_machine(struct spec *s, struct machine_holder *ret)
 {
 	struct spec other = *s;
@@ -400,8 +404,8 @@ static int meet_machine(struct spec *s, struct loop *loop, bool adopt, struct ct
 	if (!code)
 		return 0;
 	ctl_unlisten(socket);
-	return ctl_fail(err, code, "start_failed", "vm", "no memory can be shared with a machine: %s",
-			strerror(-code));
+	return ctl_fail(err, code, "start_failed", "vm",
+			"no memory can be shared with a machine: %s", strerror(-code));
 }
 
 int spec_new(struct host *host, struct loop *loop, json_t *conf, bool second, bool adopt,
@@ -419,7 +423,8 @@ int spec_new(struct host *host, struct loop *loop, json_t *conf, bool second, bo
 		code = meet_machine(s, loop, adopt, err);
 	/* what was there goes on being a function, and says what it lacks */
 	if (code && adopt && s) {
-		log_error(ctl_str(conf, "name"), "its machine cannot reach posternd: %s", err->text);
+		log_error(ctl_str(conf, "name"), "its machine cannot reach posternd: %s",
+			  err->text);
 		code = 0;
 	}
 	if (code) {

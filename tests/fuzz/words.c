@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a storage function's program says, over a machine's stream or a process's packets: the input is
- * pieces of it, raw or as messages with some fields of the input's.
+ * What a storage function's program says, over a machine's stream or a process's packets: the input
+ * is pieces of it, raw or as messages with some fields of the input's.
  */
 #include <sys/socket.h>
 #include <unistd.h>
@@ -66,7 +66,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	bool is_machine = food_byte(&f) & 1;
 	int pair[2];
 
-	if (socketpair(AF_UNIX, (is_machine ? SOCK_STREAM : SOCK_SEQPACKET) | SOCK_CLOEXEC, 0, pair))
+	if (socketpair(AF_UNIX, (is_machine ? SOCK_STREAM : SOCK_SEQPACKET) | SOCK_CLOEXEC, 0,
+		       pair))
 		abort();
 	struct host_process process = { .pid = 1, .sock = pair[0], .pidfd = -1,
 					.region = is_machine ? region : NULL };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Programs that misbehave: each thing that they can write into shared memory or say on their socket.
- * A fault costs them the lane, and nobody else anything. */
+/* Programs that misbehave: each thing that they can write into shared memory or say on their
+ * socket. A fault costs them the lane, and nobody else anything. */
 #include "remote_bed.h"
 #include "remote_talk.h"
 
@@ -263,8 +263,8 @@ static void close_no_lane(void *state)
 {
 }
 
-/* Nobody below who needs data that stays as it is sees it change; if somebody above has had the same
- * need that does not help. */
+/* Nobody below who needs data that stays as it is sees it change; if somebody above has had the
+ * same need that does not help. */
 static void changes_what_it_has_passed_on(void **state)
 {
 	static const struct function_ops ops = { .kind = "reader", .needs_stable = true,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A program in a machine of its own: what its stream may bring, the memory that is shared with it, and
- * the door through which it comes. */
+/* A program in a machine of its own: what its stream may bring, the memory that is shared with it,
+ * and the door through which it comes. */
 #include "remote_bed.h"
 #include "remote_talk.h"
 
@@ -39,7 +39,8 @@ static void may_have_been_cut_off_before_it_is_ready(void **state)
 	talk_open(&t, true);
 	struct fn_msg m = talk_msg(&t, FN_READY);
 
-	/* the end of a message whose beginning a worker before us has read, with a bit of the magic */
+	/* the end of a message whose beginning a worker before us has read, with a bit of the
+	 * magic */
 	talk_say(&t, "xyzFoNsx", 8);
 	talk_say(&t, (uint8_t *)&m + 8, sizeof(m) - 8);
 	talk_say(&t, &m, sizeof(m));
@@ -484,7 +485,8 @@ static void is_ended_when_its_guest_does_not_come(void **state)
 	boot_ns = 3600 * NS_PER_S;
 	int fd = fd_connect(m.path);
 
-	for (char word = 0; word != 'k'; word = wished()) /* of its own accord, when the time is up */
+	/* of its own accord, when the time is up */
+	for (char word = 0; word != 'k'; word = wished())
 		assert_true(loop_turn(&m.loop, 20000) >= 0);
 	/* one that is to end is not spoken to again */
 	int again = fd_connect(m.path);

@@ -510,7 +510,8 @@ static void change_open(struct change *c, unsigned lanes)
 	assert_int_equal(c->h.joined, 0); /* the old one still has a request */
 }
 
-/* The second program, for which the test speaks now, has @n requests; the first one comes @again. */
+/* The second program, for which the test speaks now, has @n requests; the first one comes
+ * @again. */
 static void change_over(struct change *c, unsigned n, bool again)
 {
 	struct fn_word w;

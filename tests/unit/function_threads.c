@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A function's program under load from pollers with threads, started, killed and replaced by control,
- * while lanes come and go, and another function joins and leaves the chain. For the race detector as much as for itself. */
+/* A function's program under load from pollers with threads, started, killed and replaced by
+ * control, while lanes come and go, and another function joins and leaves the chain. For the race
+ * detector as much as for itself. */
 #include "bed.h"
 
 #include <libgen.h>
@@ -168,7 +169,8 @@ static void go_on(struct scene *s, uint64_t n)
 	}
 }
 
-/* Until the program is there, and is not @killed: a chain changes when what is in flight has ended. */
+/* Until the program is there, and is not @killed: a chain changes when what is in flight has
+ * ended. */
 static void await_program(struct scene *s, pid_t killed)
 {
 	struct host_info info;

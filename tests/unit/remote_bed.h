@@ -39,8 +39,8 @@ static inline struct fn_rings *rig_rings(void)
 	return rings;
 }
 
-/* Transforms: sees writes down, reads up, with data. @above and @below: what else is in the chain, or
- * NULL. */
+/* Transforms: sees writes down, reads up, with data. @above and @below: what else is in the chain,
+ * or NULL. */
 static inline void rig_open_between(struct rig *g, struct function *above, struct function *below,
 				    enum fn_mode mode, enum remote_fail on_fail)
 {

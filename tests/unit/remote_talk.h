@@ -26,7 +26,8 @@ struct talk {
 
 static inline void talk_hear(struct talk *t, enum fn_msg_kind kind)
 {
-	assert_int_equal(recv(t->sock, &t->heard, sizeof(t->heard), MSG_DONTWAIT), sizeof(t->heard));
+	assert_int_equal(recv(t->sock, &t->heard, sizeof(t->heard), MSG_DONTWAIT),
+			 sizeof(t->heard));
 	assert_int_equal(le16toh(t->heard.kind), kind);
 }
 
@@ -59,7 +60,8 @@ static inline struct fn_msg talk_msg(const struct talk *t, enum fn_msg_kind kind
 {
 	return (struct fn_msg){ .magic = htole32(FN_MAGIC), .kind = htole16((uint16_t)kind),
 				.abi = htole16(FN_ABI_NEWEST), .channel = t->heard.channel,
-				.size_b = htole64(t->region ? t->region->id : 0), .name = "test", .version = "1" };
+				.size_b = htole64(t->region ? t->region->id : 0), .name = "test",
+				.version = "1" };
 }
 
 static inline void talk_say(struct talk *t, const void *what, size_t len_b)

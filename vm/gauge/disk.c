@@ -62,7 +62,8 @@ static void *map_cap(struct pci_fn f, unsigned cap)
 	uint8_t bar = pci_read_8(f, cap + offsetof(struct virtio_pci_cap, bar));
 	uint32_t off_b = pci_read_32(f, cap + offsetof(struct virtio_pci_cap, offset));
 
-	return pci_map(f, bar, off_b, pci_read_32(f, cap + offsetof(struct virtio_pci_cap, length)));
+	return pci_map(f, bar, off_b,
+		       pci_read_32(f, cap + offsetof(struct virtio_pci_cap, length)));
 }
 
 /* 4.1.4: of several capabilities of a type the first that can be used counts. */
