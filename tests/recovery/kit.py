@@ -28,6 +28,7 @@ class Refused(Exception):
 	def __init__(self, method, error):
 		super().__init__(f"{method}: {error['message']}")
 		self.id = error.get("data", {}).get("id")
+		self.param = error.get("data", {}).get("param")
 
 
 class Target(daemon.Daemon):
