@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a worker that was broken into may ask the keeper for. The input is a series of requests in a
- * shorter form: how it is framed, operation, flags, mode, memory, group, number and kinds of descriptors,
- * path. Paths are in a directory of our own, or raw where none is opened; nothing is started, and
- * the clerk is this process. Each request is answered once, or its worker is ended.
+ * What a worker that was broken into may ask the keeper for. The input is a series of requests
+ * in a shorter form: how it is framed, operation, flags, mode, memory, group, path, number and
+ * kinds of descriptors. Paths are in a directory of our own, or raw where none is opened; nothing
+ * is started, and the clerk is this process. Each request is answered once, or its worker is ended.
  */
 #include "tests/fuzz/fuzz.h"
 
@@ -190,7 +190,8 @@ static size_t compose(struct keeper_request *r, struct food *f)
 	compose_path(r, f);
 	if (framing < 8)
 		return framing * 16;
-	return framing & 1 ? sizeof(*r) : KEEPER_REQUEST_MIN_B + strnlen(r->path, sizeof(r->path) - 1);
+	return framing & 1 ? sizeof(*r) :
+			     KEEPER_REQUEST_MIN_B + strnlen(r->path, sizeof(r->path) - 1);
 }
 
 /* Takes all answers. Return: how many. */

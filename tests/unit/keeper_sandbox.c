@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a worker can do no more in the sandbox, and what it still can: keeper/sandbox.c, filter.c. */
+/* What a worker can do no more in the sandbox, and what it can: keeper/sandbox.c, filter.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
