@@ -10,8 +10,8 @@
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t clock_ns(void);
 
-/* Sleeps between two looks at what nobody tells of: 20 us the first time, when *ns is 0, then twice as long
- * each time, at most 1 ms. */
+/* Sleeps between two looks at what nobody tells of: 20 us the first time, when *ns is 0, then twice
+ * as long each time, at most 1 ms. */
 void clock_nap(uint64_t *ns);
 
 #if defined(__x86_64__)

@@ -115,7 +115,8 @@ void lane_unhold(struct req *r);
 void lane_hurry(struct lane *l);
 
 bool lane_functions_quiet(const struct lane *l);
-/* Gives the lane, which is quiet, and whose functions have been stopped and are, other functions. */
+/* Gives the lane, which is quiet, and whose functions have been stopped and are, other
+ * functions. */
 void lane_set_chain(struct lane *l, const struct lane_chain *c);
 /* Whether no request is on its way through the chain. */
 bool lane_is_quiet(const struct lane *l);
