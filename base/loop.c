@@ -2,6 +2,8 @@
 #include "base/loop.h"
 
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 
@@ -36,6 +38,39 @@ int loop_mod(struct loop *l, struct loop_watch *w, uint32_t events)
 void loop_del(struct loop *l, struct loop_watch *w)
 {
 	control(l, EPOLL_CTL_DEL, w, 0);
+}
+
+int timer_open(void)
+{
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static struct timespec time_of(uint64_t ns)
+{
+	return (struct timespec){ (time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S) };
+}
+
+void timer_set(int fd, uint64_t ns)
+{
+	struct itimerspec at = { .it_value = time_of(ns) };
+
+	timerfd_settime(fd, 0, &at, NULL);
+}
+
+void timer_repeat(int fd, uint64_t ns)
+{
+	struct itimerspec at = { .it_value = time_of(ns), .it_interval = time_of(ns) };
+
+	timerfd_settime(fd, 0, &at, NULL);
+}
+
+bool timer_take(int fd)
+{
+	uint64_t times;
+
+	return read(fd, &times, sizeof(times)) == sizeof(times);
 }
 
 int loop_turn(struct loop *l, int timeout_ms)

@@ -28,6 +28,14 @@ int loop_add(struct loop *l, struct loop_watch *w, uint32_t events);
 int loop_mod(struct loop *l, struct loop_watch *w, uint32_t events);
 void loop_del(struct loop *l, struct loop_watch *w); /* before the descriptor is closed */
 
+/* A timer, to be watched for EPOLLIN. Return: its descriptor, the caller's to close; -errno. */
+int timer_open(void);
+/* It runs out @ns from now, once, or again and again; 0: never. */
+void timer_set(int fd, uint64_t ns);
+void timer_repeat(int fd, uint64_t ns);
+/* Whether it has run out since the last call. */
+bool timer_take(int fd);
+
 /* Runs callbacks until loop_stop(). May block. Return: 0 or -errno of epoll_wait. */
 int loop_run(struct loop *l);
 /* One round: waits at most @timeout_ms (-1: for ever) and runs at most one callback.

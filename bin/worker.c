@@ -7,7 +7,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/crash.h"
@@ -203,10 +202,7 @@ static void plan_retry(struct worker *w, unsigned waiting, uint64_t took_ns)
 	uint64_t us = max_u64(w->retry_us + w->retry_us / 4, took_ns / NS_PER_US);
 
 	w->retry_us = (unsigned)min_u64(max_u64(us, RETRY_FIRST_US), RETRY_MAX_US);
-	struct itimerspec at = { .it_value = { w->retry_us / 1000000,
-					       (long)(w->retry_us % 1000000) * 1000 } };
-
-	timerfd_settime(w->retry.fd, 0, &at, NULL);
+	timer_set(w->retry.fd, w->retry_us * NS_PER_US);
 }
 
 static void balance_ready(struct loop_watch *watch, uint32_t events)
@@ -217,9 +213,8 @@ static void balance_ready(struct loop_watch *watch, uint32_t events)
 static void retry_ready(struct loop_watch *watch, uint32_t events)
 {
 	struct worker *w = container_of(watch, struct worker, retry);
-	uint64_t times;
 
-	if (read(watch->fd, &times, sizeof(times)) != sizeof(times))
+	if (!timer_take(watch->fd))
 		return;
 	uint64_t begin_ns = clock_ns();
 	unsigned waiting = disk_ctl_retry(w->ctl);
@@ -289,8 +284,8 @@ static int prepare(struct worker *w)
 	w->server = w->ctl && !err ? server_new(&w->loop, w->ctl) : NULL;
 	w->events.fd = w->link.event_fd;
 	w->ended.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	w->retry.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	w->balance.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	w->retry.fd = timer_open();
+	w->balance.fd = timer_open();
 	w->closed.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (!w->server || w->ended.fd < 0 || w->retry.fd < 0 || w->closed.fd < 0 ||
 	    w->balance.fd < 0)

@@ -4,10 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/parse.h"
 #include "control/rpc.h"
 #include "core/poller.h"
@@ -54,10 +53,9 @@ static uint64_t last_move_ns;
 static void set_timer(void)
 {
 	bool on = !off && poller_ctl_count() > 1;
-	struct itimerspec at = { { on, 0 }, { on, 0 } };
 
 	if (timer_fd >= 0)
-		timerfd_settime(timer_fd, 0, &at, NULL);
+		timer_repeat(timer_fd, on ? NS_PER_S : 0);
 	if (!on)
 		nwatched = 0;
 }
@@ -210,9 +208,9 @@ static void relieve(struct watched *w)
 
 void balance_ctl_tick(void)
 {
-	uint64_t now_ns = clock_ns(), times;
+	uint64_t now_ns = clock_ns();
 
-	if (read(timer_fd, &times, sizeof(times)) != sizeof(times) || off)
+	if (!timer_take(timer_fd) || off)
 		return;
 	look(clock_ns_to_ticks(clock_scale(), now_ns - last_ns));
 	last_ns = now_ns;

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/timerfd.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -25,9 +24,7 @@
 
 static void set_timer(const struct loop_watch *timer, unsigned ms)
 {
-	struct itimerspec at = { .it_value = { ms / 1000, (long)(ms % 1000) * 1000000 } };
-
-	timerfd_settime(timer->fd, 0, &at, NULL);
+	timer_set(timer->fd, ms * NS_PER_MS);
 }
 
 void keeper_finish(struct keeper *k, int status)

@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/timerfd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -25,13 +24,6 @@ union word {
 	struct keeper_intro intro;
 	struct keeper_request req;
 };
-
-static void set_timer(const struct desk *d, uint64_t ns)
-{
-	struct itimerspec at = { .it_value = { (time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S) } };
-
-	timerfd_settime(d->timer.fd, 0, &at, NULL);
-}
 
 static void on_taken(struct keeper *k)
 {
@@ -90,7 +82,7 @@ static void end(struct keeper *k, const struct keeper_answer *a, const int *fds,
 	struct worker *asker = k->desk.asker;
 
 	k->desk.asker = NULL;
-	set_timer(&k->desk, 0);
+	timer_set(k->desk.timer.fd, 0);
 	if (asker && a)
 		judge(asker, worker_answer(asker->request.fd, a, fds, nfd));
 	if (k->now && k->now->is_paused) {
@@ -142,7 +134,7 @@ static int send_out(struct worker *w, const struct clerk_order *o)
 	if (err)
 		return err;
 	d->asker = w;
-	set_timer(d, patience_ns);
+	timer_set(d->timer.fd, patience_ns);
 	return 0;
 }
 
@@ -183,7 +175,7 @@ static int serve_program(struct worker *w, const struct keeper_request *req, con
 		return ret ? ret : answer_program(w, &r);
 	k->desk.asker = w;
 	k->desk.start = (struct loop_watch){ k->office.programs.report_fd, start_ready };
-	set_timer(&k->desk, START_NS);
+	timer_set(k->desk.timer.fd, START_NS);
 	return loop_add(&k->loop, &k->desk.start, EPOLLIN);
 }
 

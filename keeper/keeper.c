@@ -10,7 +10,6 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,25 +33,19 @@ static void signals_ready(struct loop_watch *w, uint32_t events)
 
 static void timer_ready(struct loop_watch *w, uint32_t events)
 {
-	uint64_t times;
-
-	if (read(w->fd, &times, sizeof(times)) == sizeof(times))
+	if (timer_take(w->fd))
 		crew_timer(container_of(w, struct keeper, timer));
 }
 
 static void settle_ready(struct loop_watch *w, uint32_t events)
 {
-	uint64_t times;
-
-	if (read(w->fd, &times, sizeof(times)) == sizeof(times))
+	if (timer_take(w->fd))
 		crew_settle(container_of(w, struct keeper, settle));
 }
 
 static void patience_ready(struct loop_watch *w, uint32_t events)
 {
-	uint64_t times;
-
-	if (read(w->fd, &times, sizeof(times)) == sizeof(times))
+	if (timer_take(w->fd))
 		desk_timer(container_of(w, struct keeper, desk.timer));
 }
 
@@ -148,9 +141,9 @@ static int watch_signals(struct keeper *k)
 	if (sigprocmask(SIG_BLOCK, &set, NULL))
 		return -errno;
 	k->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	k->timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	k->settle.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	k->desk.timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	k->timer.fd = timer_open();
+	k->settle.fd = timer_open();
+	k->desk.timer.fd = timer_open();
 	if (k->signals.fd < 0 || k->timer.fd < 0 || k->settle.fd < 0 || k->desk.timer.fd < 0)
 		return -errno;
 	int err = loop_add(&k->loop, &k->signals, EPOLLIN);

@@ -24,7 +24,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -68,19 +67,12 @@ static void hang_up(struct keeper *k)
 	u->len = 0;
 }
 
-static void set_tick(const struct upgrade *u, uint64_t ns)
-{
-	struct itimerspec at = { .it_value = { 0, (long)ns }, .it_interval = { 0, (long)ns } };
-
-	timerfd_settime(u->timer.fd, 0, &at, NULL);
-}
-
 /* The last word has been said. */
 static void end(struct keeper *k)
 {
 	struct upgrade *u = &k->upgrade;
 
-	set_tick(u, 0);
+	timer_set(u->timer.fd, 0);
 	u->program_fd = fd_close(u->program_fd);
 	u->candidate = NULL;
 	u->step = UPGRADE_NONE;
@@ -130,7 +122,7 @@ static void hand_over(struct keeper *k)
 	u->step = UPGRADE_PROBATION;
 	u->since_ns = clock_ns();
 	u->is_healthy = false;
-	set_tick(u, TICK_NS);
+	timer_repeat(u->timer.fd, TICK_NS);
 	crew_replace(k, u->candidate);
 }
 
@@ -266,7 +258,7 @@ static void tick(struct keeper *k)
 	uint64_t age_ns = clock_ns() - u->since_ns;
 
 	if (u->step == UPGRADE_NONE && age_ns > MEET_NS) { /* a caller who says nothing */
-		set_tick(u, 0);
+		timer_set(u->timer.fd, 0);
 		hang_up(k);
 	} else if (u->step == UPGRADE_MEETING && age_ns > MEET_NS) {
 		say(u, "failed not_posternd binary it has not said who it is for %llu s; nothing was "
@@ -339,7 +331,7 @@ static void begin(struct keeper *k, const char *path)
 	}
 	u->step = UPGRADE_MEETING;
 	u->since_ns = clock_ns();
-	set_tick(u, TICK_NS);
+	timer_repeat(u->timer.fd, TICK_NS);
 }
 
 static void conn_ready(struct loop_watch *w, uint32_t events)
@@ -387,7 +379,7 @@ static void listen_ready(struct loop_watch *w, uint32_t events)
 	}
 	u->conn.fd = fd_steal(&fd);
 	u->since_ns = clock_ns();
-	set_tick(u, TICK_NS);
+	timer_repeat(u->timer.fd, TICK_NS);
 	if (loop_add(&k->loop, &u->conn, EPOLLIN))
 		u->conn.fd = fd_close(u->conn.fd);
 }
@@ -402,9 +394,7 @@ void upgrade_done(int conn_fd, const char *text)
 
 static void timer_ready(struct loop_watch *w, uint32_t events)
 {
-	uint64_t times;
-
-	if (read(w->fd, &times, sizeof(times)) == sizeof(times))
+	if (timer_take(w->fd))
 		tick(container_of(w, struct keeper, upgrade.timer));
 }
 
@@ -425,9 +415,9 @@ void upgrade_open(struct keeper *k)
 	if (fd < 0)
 		u->listen.fd = listen_for_group(path, 0600, NULL, &u->file);
 	int err = u->listen.fd;
-	u->timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	u->timer.fd = timer_open();
 	if (err >= 0)
-		err = u->timer.fd < 0 ? -errno : loop_add(&k->loop, &u->listen, EPOLLIN);
+		err = u->timer.fd < 0 ? u->timer.fd : loop_add(&k->loop, &u->listen, EPOLLIN);
 	if (!err)
 		err = loop_add(&k->loop, &u->timer, EPOLLIN);
 	if (err)

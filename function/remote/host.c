@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -84,13 +83,6 @@ void host_end_program(struct host *h, struct program *p, bool gently)
 	program_free(p);
 }
 
-static void set_timer(struct host *h, uint64_t ns)
-{
-	struct itimerspec at = { .it_value = { (time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S) } };
-
-	timerfd_settime(h->timer.fd, 0, &at, NULL);
-}
-
 static void start_again(struct host *h);
 
 static void plan_start(struct host *h)
@@ -101,7 +93,7 @@ static void plan_start(struct host *h)
 		return;
 	}
 	h->start_ns = clock_ns() + h->backoff_ms * NS_PER_MS;
-	set_timer(h, h->backoff_ms * NS_PER_MS);
+	timer_set(h->timer.fd, h->backoff_ms * NS_PER_MS);
 	h->backoff_ms = (unsigned)min_u64(2 * h->backoff_ms, BACKOFF_MAX_MS);
 }
 
@@ -239,7 +231,8 @@ static void start_again(struct host *h)
 		return;
 	}
 	set_now(h, p);
-	set_timer(h, process.region ? 0 : CHECK_NS); /* a machine boots as long as it likes */
+	/* a machine boots as long as it likes */
+	timer_set(h->timer.fd, process.region ? 0 : CHECK_NS);
 }
 
 void host_retry(struct host *h, void *spec)
@@ -301,9 +294,8 @@ static void end_probation(struct host *h)
 static void timer_ready(struct loop_watch *w, uint32_t events)
 {
 	struct host *h = container_of(w, struct host, timer);
-	uint64_t times;
 
-	if (read(w->fd, &times, sizeof(times)) != sizeof(times))
+	if (!timer_take(w->fd))
 		return;
 	if (h->probation_end_ns && clock_ns() >= h->probation_end_ns)
 		end_probation(h);
@@ -415,7 +407,7 @@ int host_take_over(struct host *h, struct program *p, void *spec, uint64_t proba
 	h->backoff_ms = 0;
 	h->replaced++;
 	h->probation_end_ns = clock_ns() + probation_ns;
-	set_timer(h, max_u64(probation_ns, 1));
+	timer_set(h->timer.fd, max_u64(probation_ns, 1));
 	log_info(h->name, "program %d has taken over, version '%s'", p->process.pid,
 		 p->said.version);
 	return 0;
@@ -455,8 +447,7 @@ struct host *host_new(const char *name, struct loop *loop, const struct host_sta
 	h->stall_ns = stall_ns;
 	list_init(&h->lanes);
 	pthread_mutex_init(&h->lock, NULL);
-	h->timer = (struct loop_watch){ timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK),
-					timer_ready };
+	h->timer = (struct loop_watch){ timer_open(), timer_ready };
 	h->alarm = (struct loop_watch){ eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), alarm_ready };
 	if (h->timer.fd < 0 || h->alarm.fd < 0 || loop_add(loop, &h->timer, EPOLLIN) ||
 	    loop_add(loop, &h->alarm, EPOLLIN)) {

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -120,13 +119,6 @@ static void words_ready(struct loop_watch *w, uint32_t events)
 		loop_del(m->conf.loop, w);
 }
 
-static void set_timer(struct machine *m, uint64_t ns)
-{
-	struct itimerspec at = { .it_value = { (time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S) } };
-
-	timerfd_settime(m->timer.fd, 0, &at, NULL);
-}
-
 static void wish(struct machine *m, enum wish what)
 {
 	char word = (char)what;
@@ -142,7 +134,7 @@ static void drop_holder(struct machine *m)
 	fd_close(m->holder.sock);
 	fd_close(m->holder.pidfd);
 	m->holder = (struct machine_holder){ 0, -1, -1 };
-	set_timer(m, 0);
+	timer_set(m->timer.fd, 0);
 }
 
 static void end_ready(struct loop_watch *w, uint32_t events)
@@ -160,9 +152,8 @@ static void end_ready(struct loop_watch *w, uint32_t events)
 static void timer_ready(struct loop_watch *w, uint32_t events)
 {
 	struct machine *m = container_of(w, struct machine, timer);
-	uint64_t times;
 
-	if (read(w->fd, &times, sizeof(times)) != sizeof(times) || !m->holder.pid)
+	if (!timer_take(w->fd) || !m->holder.pid)
 		return;
 	if (m->is_ending) {
 		m->conf.ops->kill(m->holder.pid);
@@ -193,7 +184,7 @@ static int watch_holder(struct machine *m, const struct machine_holder *holder)
 		drop_holder(m);
 		return err;
 	}
-	set_timer(m, m->conf.boot_ns);
+	timer_set(m->timer.fd, m->conf.boot_ns);
 	return 0;
 }
 
@@ -220,7 +211,7 @@ static int open_door(struct machine *m)
 
 	if (flags < 0 || fcntl(m->door.fd, F_SETFL, flags | O_NONBLOCK))
 		return -errno;
-	m->timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	m->timer.fd = timer_open();
 	if (m->timer.fd < 0)
 		return -errno;
 	int err = loop_add(m->conf.loop, &m->door, EPOLLIN);
@@ -309,7 +300,7 @@ int machine_start(struct machine *m, struct host_process *ret, char *why)
 		return -errno;
 	getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &len);
 	if (m->holder.pid && !m->is_ending) /* another program of the same guest gets as long */
-		set_timer(m, m->conf.boot_ns);
+		timer_set(m->timer.fd, m->conf.boot_ns);
 	*ret = (struct host_process){ .pid = peer.pid, .sock = sock, .pidfd = -1,
 				      .region = m->region };
 	return 0;
@@ -321,7 +312,7 @@ void machine_kill(struct machine *m)
 		return;
 	wish(m, WISH_KILL);
 	m->is_ending = true;
-	set_timer(m, KILL_NS);
+	timer_set(m->timer.fd, KILL_NS);
 	hang_up(m);
 }
 
