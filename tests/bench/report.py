@@ -45,7 +45,7 @@ ROWS = {
 		"max", None),
 	"fn_idle_core_pct": ("a function at rest after I/O: CPU of posternd and program", "% of a core", 0.5,
 		"max", None),
-	"rss_mib": ("resident with one disk, both processes", "MiB", 10, "max", None),
+	"rss_mib": ("resident with one disk, all processes", "MiB", 10, "max", None),
 }
 
 
