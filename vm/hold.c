@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -26,22 +25,6 @@
 #define LOOK_MS 20
 #define QMP_MS 5000
 
-/* In the child. Does not return. */
-static void become(char *const argv[], int log_fd, pid_t parent)
-{
-	int null = open("/dev/null", O_RDONLY);
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(127);
-	dup2(null, STDIN_FILENO);
-	dup2(log_fd, STDOUT_FILENO);
-	dup2(log_fd, STDERR_FILENO);
-	execvp(argv[0], argv);
-	dprintf(STDERR_FILENO, "%s: %m\n", argv[0]);
-	_exit(127);
-}
-
 /* Return: QEMU's pid; -errno. */
 static pid_t launch(const struct vm_config *cfg, struct vm_error *err)
 {
@@ -56,7 +39,7 @@ static pid_t launch(const struct vm_config *cfg, struct vm_error *err)
 	pid_t parent = getpid(), pid = fd < 0 ? -1 : fork();
 
 	if (!pid)
-		become(argv, fd, parent);
+		vm_become(argv, fd, parent);
 	vm_argv_free(argv);
 	return pid < 0 ? -errno : pid;
 }

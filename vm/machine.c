@@ -162,8 +162,7 @@ int vm_record_save(const char *state_dir, const char *name, const struct vm_reco
 	return err;
 }
 
-/* In the child: @out becomes both outputs. Does not return. */
-static void become(char *const argv[], int out, pid_t parent)
+void vm_become(char *const argv[], int out, pid_t parent)
 {
 	int null = open("/dev/null", O_RDONLY);
 
@@ -174,8 +173,6 @@ static void become(char *const argv[], int out, pid_t parent)
 	dup2(null, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
 	dup2(out, STDERR_FILENO);
-	/* Ctrl-C at the terminal of the caller is not meant for what it started */
-	setsid();
 	execvp(argv[0], argv);
 	dprintf(STDERR_FILENO, "%s: %m\n", argv[0]);
 	_exit(127);
@@ -190,8 +187,11 @@ int vm_run_program(char *const argv[], char *ret_text, size_t size)
 		return -errno;
 	pid_t parent = getpid(), pid = fork();
 
-	if (pid == 0)
-		become(argv, pipe_fd[1], parent);
+	if (pid == 0) {
+		/* Ctrl-C at the terminal of the caller is not meant for what it started */
+		setsid();
+		vm_become(argv, pipe_fd[1], parent);
+	}
 	close(pipe_fd[1]);
 	if (pid < 0) {
 		close(pipe_fd[0]);
