@@ -118,7 +118,8 @@ static int set_chain(struct plan *p, struct ctl_error *err)
 	if (code == -EBUSY)
 		return ctl_fail(err, code, "busy", "function", "requests in flight have not ended "
 				"within a second; `disk requests %s` lists them", entry_name(p->e));
-	return code ? ctl_fail(err, code, "start_failed", "function", "%s", strerror(-code)) : 0;
+	return code ? ctl_fail(err, code, "start_failed", "function",
+			       "a function cannot be opened: %s", strerror(-code)) : 0;
 }
 
 /* On failure the functions are as they were. */

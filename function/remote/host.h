@@ -63,7 +63,7 @@ struct host_info {
 	struct remote_stats stats; /* of all lanes there are and were */
 };
 
-/* @stall_ns: a program that has requests and answers none for this long is lost; 0: never.
+/* @stall_ns: a program that keeps the oldest request it has for this long is lost; 0: never.
  * Return: NULL without memory. */
 struct host *host_new(const char *name, struct loop *loop, const struct host_starter *starter,
 		      uint64_t stall_ns);

@@ -200,10 +200,9 @@ static bool await_joined(struct host *h, const struct program *old, unsigned lan
 	struct pollfd w[] = { { .fd = h->alarm.fd, .events = POLLIN },
 			      { .fd = old ? old->process.pidfd : -1, .events = POLLIN } };
 	eventfd_t times;
-
-	/* acquire: pairs with the release in join() */
 	bool all;
 
+	/* acquire: pairs with the release in join() */
 	while (!(all = __atomic_load_n(&h->handover.joined, __ATOMIC_ACQUIRE) >= lanes) &&
 	       clock_ns() < until_ns && !w[1].revents) {
 		poll(w, ARRAY_SIZE(w), 10);

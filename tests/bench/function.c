@@ -188,6 +188,7 @@ static void add_function(bool observes)
 
 	if (remote_open(&conf, &rig.function) || lane_add_function(&rig.lane, rig.function))
 		die("open the function", ENOMEM);
+	lane_start(&rig.lane);
 	offer(0);
 	remote_gain(rig.lane.step[0].state, rig.channel[0]);
 }
