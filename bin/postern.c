@@ -132,7 +132,10 @@ static int run(const struct line *l, const json_t *cmd, const json_t *params, js
 
 	if (!ctl_bool(cmd, "local")) {
 		snprintf(method, sizeof(method), *verb ? "%s.%s" : "%s", noun, verb);
-		return cli_call(&l->cli, method, params, ret, err);
+		code = cli_call(&l->cli, method, params, ret, err);
+		bool boots = !strcmp(noun, "function") && (!strcmp(verb, "add") || !strcmp(verb, "replace"));
+
+		return code || !boots ? code : cli_await_function(&l->cli, ret, err);
 	}
 	const struct ctl_cmd *own = ctl_cmd_find(&cli_local, noun, verb);
 

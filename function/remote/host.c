@@ -188,6 +188,10 @@ static void take_words(struct host *h, struct program *p)
 	bool was_ready = p->is_ready;
 
 	program_read(p);
+	if (p->has_ended && p->process.is_held && p != h->before) {
+		unwatch(h, p);
+		return;
+	}
 	if (p == h->next) {
 		next_take_words(h);
 		return;
@@ -265,6 +269,14 @@ void host_machine_ended(struct host *h, void *spec, bool had_come, const char *w
 		h->restarts++;
 		plan_start(h);
 	}
+}
+
+void host_give_up(struct host *h, void *spec, const char *why)
+{
+	if (spec == h->spec_next)
+		next_fail(h, why);
+	else if (spec == h->spec && h->now)
+		lose(h, why);
 }
 
 bool host_is_ready(const struct host *h, const void *spec)

@@ -29,6 +29,7 @@ struct host_process {
 	uint32_t sandbox; /* as the starter says, for show */
 	/* It is in a machine, whose memory this is: its socket is a stream, and pid QEMU's. */
 	struct region *region;
+	bool is_held; /* and posternd's own: host_machine_ended() says when it has ended, and why */
 };
 
 /* Who starts programs. A spec is the starter's own; @free lets go of it, and ends its machine. */
@@ -82,6 +83,8 @@ void host_start_later(struct host *h, void *spec, bool is_new);
 void host_retry(struct host *h, void *spec);
 /* The machine of @spec has ended, for @why. @had_come: its program could be spoken to before. */
 void host_machine_ended(struct host *h, void *spec, bool had_come, const char *why);
+/* The machine of @spec is being ended, for @why. */
+void host_give_up(struct host *h, void *spec, const char *why);
 /* Whether the program of @spec is ready. */
 bool host_is_ready(const struct host *h, const void *spec);
 /* @p, which is in a machine, speaks of channel @id. FN_DISK_READY: it has mapped it, so all that

@@ -164,7 +164,11 @@ static void timer_ready(struct loop_watch *w, uint32_t events)
 	snprintf(m->why, sizeof(m->why), "its guest has not started the program within %u s; "
 		 "`vm console` shows what it does",
 		 (unsigned)(m->conf.boot_ns / NS_PER_S));
+	char why[HOST_WHY_MAX];
+
+	memcpy(why, m->why, sizeof(why));
 	machine_kill(m);
+	host_give_up(m->conf.host, m->conf.spec, why); /* perhaps m has gone */
 }
 
 /* There is a holder now. Return: 0; -ENOMEM: it is ended. */
@@ -302,13 +306,13 @@ int machine_start(struct machine *m, struct host_process *ret, char *why)
 	if (m->holder.pid && !m->is_ending) /* another program of the same guest gets as long */
 		timer_set(m->timer.fd, m->conf.boot_ns);
 	*ret = (struct host_process){ .pid = peer.pid, .sock = sock, .pidfd = -1,
-				      .region = m->region };
+				      .region = m->region, .is_held = m->holder.pid };
 	return 0;
 }
 
 void machine_kill(struct machine *m)
 {
-	if (!m->holder.pid)
+	if (!m->holder.pid || m->is_ending)
 		return;
 	wish(m, WISH_KILL);
 	m->is_ending = true;

@@ -412,7 +412,8 @@ static int adopt_process(struct entry *e, struct spec *spec)
 
 	if (err)
 		return err;
-	struct host_process p = { s.pid, s.sock, s.pidfd, s.jail, NULL };
+	struct host_process p = { .pid = s.pid, .sock = s.sock, .pidfd = s.pidfd,
+				  .sandbox = s.jail };
 
 	err = host_adopt(e->host, spec, &p, why);
 	if (err)

@@ -218,7 +218,8 @@ static int start_process(const char *name, const json_t *conf, struct host_proce
 	while (s.nfile)
 		fd_close(fds[--s.nfile]);
 	if (!code)
-		*ret = (struct host_process){ s.pid, s.sock, s.pidfd, s.jail, NULL };
+		*ret = (struct host_process){ .pid = s.pid, .sock = s.sock, .pidfd = s.pidfd,
+					      .sandbox = s.jail };
 	return code;
 }
 
