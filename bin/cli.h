@@ -50,8 +50,8 @@ void cli_print(const json_t *result, const char *columns);
 int cli_call(const struct cli *cli, const char *method, const json_t *params, json_t **ret,
 	     struct ctl_error *err);
 
-/* Waits until what *now, posternd's answer about a function, says to be under way has come to an end; *now is
- * the last answer then. Return: 0; -errno. */
+/* Waits until what *now, posternd's answer about a function, says to be under way has come to an
+ * end; *now is the last answer then. Return: 0; -errno. */
 int cli_await_function(const struct cli *cli, json_t **now, struct ctl_error *err);
 
 /* For local commands: what posternd knows about the disk @name. As above. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A function's machine boots for seconds. posternd answers at once, so that nobody else has to wait; a
- * person, or a script, wants to know what has come of it, so this waits.
+ * A function's machine boots for seconds. posternd answers at once, so that nobody else has to
+ * wait; a person, or a script, wants to know what has come of it, so this waits.
  */
 #include <poll.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 #include "bin/cli.h"
 
 #define LOOK_MS 200
-#define LOST_MAX 50 /* looks in a row that nobody answers, while posternd is restarted for instance */
+#define LOST_MAX 50 /* looks in a row that nobody answers, as while posternd is restarted */
 
 /* Return: whether it still boots, or waits for that. */
 static bool is_under_way(const json_t *now, bool replaces)
