@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -367,12 +369,28 @@ static int key_request(const char *key, uint32_t op, struct keeper_request *ret)
 	return 0;
 }
 
+/* Descriptors come from front ends, and closing a file may wait for whoever serves it. Where it
+ * does that is this connection's trouble here, and everybody's in the keeper: it is sent what it
+ * would keep, as far as that can be told without its files. */
+static bool may_be_kept(int fd)
+{
+	struct stat st;
+	int domain;
+	socklen_t len = sizeof(domain);
+
+	return fcntl(fd, F_GET_SEALS) >= 0 ||
+	       !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) ||
+	       (!fstat(fd, &st) && (S_ISFIFO(st.st_mode) || !(st.st_mode & S_IFMT)));
+}
+
 static int put(struct keep *keep, const char *key, int fd)
 {
 	struct link *l = container_of(keep, struct link, keep);
 	struct keeper_request req;
 	int err = key_request(key, KEEPER_PUT, &req);
 
+	if (!err && !may_be_kept(fd))
+		err = -EOPNOTSUPP;
 	if (err)
 		return err;
 	pthread_mutex_lock(&l->lock);

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -49,6 +50,7 @@ static char dir[64], sock[80], state_dir[80];
  * afresh. They are told from each other by their length. */
 static enum { REFUSE_CALLERS, REFUSE_ANSWERS, REFUSE_LISTS } refuse_what;
 static unsigned refuse_fds;
+static unsigned nsent; /* messages, of this process */
 
 static bool is_refused(size_t len)
 {
@@ -62,6 +64,7 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags);
 
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags)
 {
+	nsent++;
 	if (!m->msg_controllen || !refuse_fds || !is_refused(m->msg_iov->iov_len))
 		return __real_sendmsg(fd, m, flags);
 	refuse_fds--;
@@ -186,6 +189,26 @@ static int listen_twice(struct link *l, unsigned restarts)
 	return access(path[0], F_OK) == (restarts ? -1 : 0) ? (int)dropped : -1;
 }
 
+/* Return: 0; -1: something is not as it should be. */
+static int keep_files(struct link *l)
+{
+	const struct keep_ops *ops = l->keep.ops;
+	unsigned before = nsent;
+	char path[128];
+	int pipes[2];
+
+	snprintf(path, sizeof(path), "%s/file", dir);
+	CLEANUP(fd_cleanup) int file = open(path, O_RDWR | O_CREAT, 0600);
+	CLEANUP(fd_cleanup) int event = eventfd(0, 0);
+	/* the keeper does not even see it */
+	if (ops->put(&l->keep, "disk/a/1", file) != -EOPNOTSUPP || nsent != before ||
+	    ops->put(&l->keep, "disk/a/3", event) || pipe(pipes))
+		return -1;
+	CLEANUP(fd_cleanup) int from = pipes[0], to = pipes[1];
+	return ops->put(&l->keep, "disk/a/4", from) || ops->put(&l->keep, "disk/a/5", to) ||
+	       ops->put(&l->keep, "disk/a/6", l->event_fd) ? -1 : 0;
+}
+
 /* Asks for a file and for a program that lives as long as it holds a pipe; the first
  * answers have been lost. Return: 0; -1: something is not as it should be. */
 static int ask_again(struct link *l)
@@ -303,6 +326,8 @@ static void obey(struct link *l, int fd, unsigned restarts)
 		dprintf(fd, "%d\n", link_save(l, "{}", 2));
 	else if (!strcmp(order, "keep"))
 		dprintf(fd, "%d\n", keep_many(&l->keep));
+	else if (!strcmp(order, "files"))
+		dprintf(fd, "%d\n", keep_files(l));
 	else if (!strcmp(order, "find"))
 		dprintf(fd, "%d\n", find_many(&l->keep));
 	else if (!strcmp(order, "forget"))
@@ -579,6 +604,15 @@ static void successor_finds_what_was_kept(void **state)
 	assert_int_equal(wait_for(keeper), 0);
 }
 
+static void keeps_no_file_and_sends_none(void **state)
+{
+	pid_t keeper = start(), pid;
+
+	ask_worker("files", "0\n", &pid);
+	kill(keeper, SIGTERM);
+	assert_int_equal(wait_for(keeper), 0);
+}
+
 static void successor_has_the_sockets_that_it_asks_for_only(void **state)
 {
 	pid_t keeper = start(), pid;
@@ -742,6 +776,7 @@ int main(int argc, char **argv)
 		IN_DIR(killed_keeper_leaves_no_worker),
 		IN_DIR(saves_for_the_worker),
 		IN_DIR(successor_finds_what_was_kept),
+		IN_DIR(keeps_no_file_and_sends_none),
 		IN_DIR(successor_has_the_sockets_that_it_asks_for_only),
 		IN_DIR(fronts_keep_things_while_sockets_are_let_go),
 		IN_DIR(opens_many_files_asked_for_ahead),
