@@ -236,6 +236,7 @@ void remote_disconnect(struct remote_lane *l)
 	l->handover = NULL;
 	remote_lose(l, NULL);
 	take_fault(l); /* the next program has done nothing yet */
+	l->offered_ticks = 0;
 	remote_judge_door(l);
 }
 
@@ -292,6 +293,7 @@ static void join(struct remote_lane *l, const struct channel *c)
 	l->source.inflight--; /* that of remote_await() */
 	l->pending = NULL;
 	l->handover = NULL;
+	l->offered_ticks = 0;
 	move_buffers(l, c);
 	l->ring = ring_on(c->rings);
 	l->kick_fd = c->kick_fd;
@@ -355,6 +357,17 @@ static void remote_await(struct remote_lane *l, struct handover *h, const struct
 	remote_proceed(l);
 }
 
+void remote_offered(struct remote_lane *l)
+{
+	struct poller *p = l->lane->poller;
+
+	l->offered_ticks = poller_tick(p);
+	if (!l->stall_ticks)
+		return;
+	l->timer_on = true;
+	poller_timer(p, poller_now_ns(p) + clock_ticks_to_ns(p->scale, l->stall_ticks));
+}
+
 void remote_gain(struct remote_lane *l, const struct channel *c)
 {
 	remote_await(l, NULL, c);
@@ -371,11 +384,13 @@ void remote_set_stall(struct remote_lane *l, uint64_t stall_ns)
 	l->look_ticks = l->stall_ticks; /* a machine's lane looks more often, from join() on */
 }
 
-/* The time for @s, the oldest, is up. One that waits for I/O of its own waits for the medium,
+/* The time for the oldest is up. A program that waits for I/O of its own waits for the medium,
  * however long that takes; but one that goes on asking does not wait. Return: whether it has more
  * time. */
-static bool is_excused(struct remote_lane *l, const struct slot *s)
+static bool is_excused(struct remote_lane *l)
 {
+	const struct slot *s = list_first(&l->order, struct slot, order);
+
 	if (l->nawaited)
 		return true;
 	if (l->late != s || l->late_sent_ticks != s->sent_ticks)
@@ -389,26 +404,40 @@ static bool is_excused(struct remote_lane *l, const struct slot *s)
 	return true;
 }
 
+/* What the program is to do next, and since when. Return: NULL: nothing. */
+static const char *task_of(const struct remote_lane *l, uint64_t *ret_since_ticks)
+{
+	if (l->nsent) {
+		const struct slot *s = list_first(&l->order, struct slot, order);
+
+		*ret_since_ticks = max_u64(s->sent_ticks, l->front_ticks);
+		return "it has kept a request for too long";
+	}
+	*ret_since_ticks = l->offered_ticks;
+	return l->offered_ticks ? "it does not take the disk" : NULL;
+}
+
 uint64_t remote_timer(void *state, uint64_t now_ns)
 {
 	struct remote_lane *l = state;
 	struct poller *p = l->lane->poller;
+	uint64_t since;
+	const char *task = task_of(l, &since);
 
-	if (!l->nsent || !l->look_ticks) {
+	if (!task || !l->look_ticks) {
 		l->timer_on = false;
 		return NEVER_NS;
 	}
-	const struct slot *s = list_first(&l->order, struct slot, order);
-	uint64_t since = max_u64(s->sent_ticks, l->front_ticks);
 	uint64_t age = p->now_ticks > since ? p->now_ticks - since : 0;
 
-	if (!l->stall_ticks || age < l->stall_ticks || is_excused(l, s)) {
+	if (!l->stall_ticks || age < l->stall_ticks || (l->nsent && is_excused(l))) {
 		uint64_t left = l->stall_ticks > age ? l->stall_ticks - age : l->look_ticks;
 
 		return now_ns + clock_ticks_to_ns(p->scale, min_u64(left, l->look_ticks));
 	}
 	l->timer_on = false;
-	remote_lose(l, "it has kept a request for too long");
+	l->offered_ticks = 0;
+	remote_lose(l, task);
 	return NEVER_NS;
 }
 

@@ -43,6 +43,11 @@ static void run_disconnect(void *arg)
 	remote_disconnect(((struct lane_order *)arg)->l);
 }
 
+static void run_offered(void *arg)
+{
+	remote_offered(((struct lane_order *)arg)->l);
+}
+
 static void run_gain(void *arg)
 {
 	struct lane_order *o = arg;
@@ -75,8 +80,8 @@ static void connect_lane(struct host *h, struct remote_lane *l)
 {
 	int err = l->channel ? -EALREADY : program_offer(h->now, l, 0, &l->channel);
 
-	if (!err && !l->channel->is_shared)
-		order(l, run_gain, l->channel, NULL);
+	if (!err)
+		order(l, l->channel->is_shared ? run_offered : run_gain, l->channel, NULL);
 	if (err)
 		log_error(word_of(l), "function '%s': cannot be given the disk: %s", h->name,
 			  strerror(-err));

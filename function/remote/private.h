@@ -109,6 +109,8 @@ struct remote_lane {
 	struct list waiting; /* requests that wait for a slot, through hold; both directions */
 	uint64_t front_ticks;	 /* from when on the oldest that it has has been the oldest */
 	uint64_t stall_ticks;	 /* a program that keeps that for so long is lost; 0: never */
+	/* since when a machine's program is to take the lane; 0: it is not */
+	uint64_t offered_ticks;
 	uint64_t look_ticks; /* how often the timer looks while it has something; 0: never */
 	/* One that has kept it for so long while I/O of its own was in flight, and how often; of
 	 * that I/O the last time, what still is. */
@@ -202,6 +204,8 @@ void remote_measure(struct remote_lane *l);
 void remote_lose(struct remote_lane *l, const char *fault);
 /* Control takes the program away, and one that was to come. */
 void remote_disconnect(struct remote_lane *l);
+/* A program is asked whether it can have the lane; remote_gain() follows. */
+void remote_offered(struct remote_lane *l);
 /* There is a program for a lane that has none: as soon as nothing of the last one's is in flight it
  * gets what was held, in order. @c stays valid until it is lost. */
 void remote_gain(struct remote_lane *l, const struct channel *c);

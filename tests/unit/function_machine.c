@@ -154,6 +154,27 @@ static void is_looked_at_though_it_wakes_nobody(void **state)
 	rig_close(&g);
 }
 
+static void has_to_take_the_disk_in_time(void **state)
+{
+	struct rig g;
+
+	rig_open(&g, FN_TRANSFORM, REMOTE_PAUSE);
+	remote_set_stall(g.l, NS_PER_S);
+	remote_offered(g.l);
+	rig_gain(&g);
+	bed_at(&g.b, poller_now_ns(g.b.poller) + 2 * NS_PER_S);
+	assert_null(g.l->fault);
+	remote_disconnect(g.l);
+	poller_tick(g.b.poller);
+	remote_offered(g.l);
+	bed_at(&g.b, poller_now_ns(g.b.poller) + NS_PER_S / 2);
+	assert_null(g.l->fault);
+	bed_at(&g.b, poller_now_ns(g.b.poller) + NS_PER_S);
+	assert_string_equal(g.l->fault, "it does not take the disk");
+	assert_int_equal(g.told, 1);
+	rig_close(&g);
+}
+
 static void memory_cannot_be_taken_away(void **state)
 {
 	struct region *r, *again;
@@ -545,6 +566,7 @@ int main(void)
 		cmocka_unit_test(has_to_see_the_memory_that_we_see),
 		cmocka_unit_test(cannot_hold_us_up_by_talking),
 		cmocka_unit_test(is_looked_at_though_it_wakes_nobody),
+		cmocka_unit_test(has_to_take_the_disk_in_time),
 		cmocka_unit_test(memory_has_a_place_of_its_own_for_each_lane),
 		cmocka_unit_test(memory_cannot_be_taken_away),
 		cmocka_unit_test(waits_for_what_is_below_before_its_memory_changes),
