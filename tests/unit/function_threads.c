@@ -237,6 +237,31 @@ static void open_disk(struct scene *s)
 	assert_int_equal(disk_open(&c, &s->disk, &e), 0);
 }
 
+static void open_scene(struct scene *s, const char *version)
+{
+	char why[HOST_WHY_MAX];
+
+	assert_int_equal(loop_init(&s->loop), 0);
+	s->host = host_new("f", &s->loop, &starter, 0);
+	assert_int_equal(host_start(s->host, (void *)(uintptr_t)version, why), 0);
+	open_disk(s);
+	for (unsigned i = 0; i <= POLLERS; i++) {
+		assert_int_equal(poller_open("p", &s->poller[i]), 0);
+		assert_int_equal(poller_start(s->poller[i], NULL), 0);
+	}
+}
+
+static void close_scene(struct scene *s)
+{
+	disk_close(s->disk);
+	host_free(s->host);
+	for (unsigned i = 0; i <= POLLERS; i++)
+		poller_close(s->poller[i]);
+	loop_fini(&s->loop);
+	while (waitpid(-1, NULL, 0) > 0)
+		;
+}
+
 static void serves_while_its_program_is_killed_and_replaced(void **state)
 {
 	static const char *const version[] = { "version=1", "version=2", "version=3" };
@@ -246,14 +271,7 @@ static void serves_while_its_program_is_killed_and_replaced(void **state)
 	pthread_t other;
 	pid_t killed = 0;
 
-	assert_int_equal(loop_init(&s.loop), 0);
-	s.host = host_new("f", &s.loop, &starter, 0);
-	assert_int_equal(host_start(s.host, (void *)version[0], why), 0);
-	open_disk(&s);
-	for (unsigned i = 0; i <= POLLERS; i++) {
-		assert_int_equal(poller_open("p", &s.poller[i]), 0);
-		assert_int_equal(poller_start(s.poller[i], NULL), 0);
-	}
+	open_scene(&s, version[0]);
 	for (unsigned i = 0; i < POLLERS; i++)
 		start_load(&s, i, UINT64_MAX);
 	assert_int_equal(pthread_create(&other, NULL, come_and_go, &s), 0);
@@ -284,19 +302,44 @@ static void serves_while_its_program_is_killed_and_replaced(void **state)
 	}
 	host_info(s.host, &info);
 	assert_true(info.restarts >= 2);
-	disk_close(s.disk);
-	host_free(s.host);
-	for (unsigned i = 0; i <= POLLERS; i++)
-		poller_close(s.poller[i]);
-	loop_fini(&s.loop);
-	while (waitpid(-1, NULL, 0) > 0)
-		;
+	close_scene(&s);
+}
+
+/* The old program ends nothing any more: what one lane has out goes to the new one, and another,
+ * which had nothing, has it as well. */
+static void replaces_a_program_that_is_late_on_one_lane(void **state)
+{
+	struct scene s = { 0 };
+	struct host_info info;
+	struct lane *idle;
+	char why[HOST_WHY_MAX];
+
+	open_scene(&s, "version=1");
+	assert_int_equal(disk_lane_get(s.disk, s.poller[0], &idle), 0);
+	start_load(&s, 1, UINT64_MAX);
+	go_on(&s, 200);
+	host_info(s.host, &info);
+	pid_t old = info.process.pid;
+	kill(old, SIGSTOP);
+	assert_int_equal(host_replace(s.host, (void *)"version=2", NS_PER_MS, why), 0);
+	await_program(&s, old);
+	go_on(&s, 200);
+	start_load(&s, 0, 50);
+	end_load(&s, 0);
+	assert_int_equal(stat_get(&load[0].done), 50 * DEPTH);
+	__atomic_store_n(&load[1].stop, true, __ATOMIC_RELAXED);
+	end_load(&s, 1);
+	host_info(s.host, &info);
+	assert_int_equal(info.state, HOST_UP);
+	disk_lane_put(s.disk, idle);
+	close_scene(&s);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(serves_while_its_program_is_killed_and_replaced),
+		cmocka_unit_test(replaces_a_program_that_is_late_on_one_lane),
 	};
 	char self[PATH_MAX] = "";
 
