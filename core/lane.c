@@ -91,14 +91,15 @@ static void look(void *arg)
 
 static void await_functions(const struct lane *l)
 {
-	struct look k = { .lane = l };
+	struct look k = { .lane = l, .quiet = true };
 	uint64_t nap_ns = 0;
 
-	for (;;) {
+	for (unsigned i = 0; i < l->nstep; i++)
+		k.quiet &= !l->step[i].ops->lane_is_quiet;
+	while (!k.quiet) {
 		poller_call(l->poller, look, &k);
-		if (k.quiet)
-			return;
-		clock_nap(&nap_ns);
+		if (!k.quiet)
+			clock_nap(&nap_ns);
 	}
 }
 
