@@ -127,6 +127,13 @@ static bool has_disk(void *arg, const char *name)
 	return w->opt->blk_file || state_get(w->state, "disk", name);
 }
 
+static bool has_function(void *arg, const char *name)
+{
+	const struct worker *w = arg;
+
+	return state_get(w->state, "function", name);
+}
+
 /* Takes the keeper's first word, with the state if there is one and what predecessors left. */
 static int take_hello(struct worker *w)
 {
@@ -139,10 +146,12 @@ static int take_hello(struct worker *w)
 	err = load_state(w, fd);
 	if (!err)
 		err = link_recall(&w->link, hello.nkept);
-	/* of disks that were being made or removed when a worker died */
-	if (!err)
-		link_forget_others(&w->link, "disk", has_disk, w);
-	return err;
+	if (err)
+		return err;
+	/* of those that were being made or removed when a worker died */
+	link_forget_others(&w->link, "disk", has_disk, w);
+	link_forget_others(&w->link, "function", has_function, w);
+	return 0;
 }
 
 static void keeper_ready(struct loop_watch *watch, uint32_t events)

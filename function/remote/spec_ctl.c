@@ -364,22 +364,30 @@ static int scope_of(const struct spec *s, struct keep_scope *ret)
 	return keep_scope_in(&all, "second", ret);
 }
 
-/* Which place the machine of @s has, if it runs since before a restart; what the other had is
- * over. */
+/* Which place the machine of @s has, if it runs since before a restart. */
 static void find_machine(struct spec *s, struct machine_holder *ret)
 {
-	struct spec other = *s;
-	struct keep_scope keep;
-
 	s->is_second = true;
 	if (spawn_machine(s, -1, ret)) {
 		s->is_second = false;
 		if (spawn_machine(s, -1, ret))
 			ret->pid = 0;
 	}
-	other.is_second = !s->is_second;
-	if (!scope_of(&other, &keep))
-		machine_forget(&keep);
+}
+
+/* A machine that was to take over when a restart came, or to come back, does not: what it has
+ * kept is over. */
+static void forget_others(const struct spec *s)
+{
+	bool is_process = spec_kind(s->conf) == SPEC_PROCESS;
+	struct spec other = *s;
+	struct keep_scope keep;
+
+	for (unsigned second = 0; second < 2; second++) {
+		other.is_second = second;
+		if ((is_process || s->is_second != second) && !scope_of(&other, &keep))
+			machine_forget(&keep);
+	}
 }
 
 /* Makes the place where the machine of @s and posternd meet. */
@@ -422,6 +430,8 @@ int spec_new(struct host *host, struct loop *loop, json_t *conf, bool second, bo
 		code = look_for_files(conf, err);
 	if (!code && kind != SPEC_PROCESS)
 		code = meet_machine(s, loop, adopt, err);
+	if (!code && adopt)
+		forget_others(s);
 	/* what was there goes on being a function, and says what it lacks */
 	if (code && adopt && s) {
 		log_error(ctl_str(conf, "name"), "its machine cannot reach posternd: %s",
