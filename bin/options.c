@@ -16,12 +16,13 @@
 
 enum { OPT_CONTROL = 256, OPT_GROUP, OPT_STATE, OPT_CPUS, OPT_POLLERS, OPT_LOG, OPT_SOCKET, OPT_FD,
        OPT_FILE, OPT_READ_ONLY, OPT_CAPABILITIES, OPT_SCHEMA, OPT_LINK, OPT_KEEP,
-       OPT_KEPT_AT, OPT_BATON };
+       OPT_KEPT_AT, OPT_BATON, OPT_IMAGES };
 
 static const struct option long_options[] = {
 	{ "control", required_argument, NULL, OPT_CONTROL },
 	{ "control-group", required_argument, NULL, OPT_GROUP },
 	{ "state", required_argument, NULL, OPT_STATE },
+	{ "images", required_argument, NULL, OPT_IMAGES },
 	{ "cpus", required_argument, NULL, OPT_CPUS },
 	{ "pollers", required_argument, NULL, OPT_POLLERS },
 	{ "log-level", required_argument, NULL, OPT_LOG },
@@ -51,6 +52,8 @@ static const char help[] =
 	"  --state DIR           keep what must survive a restart here\n"
 	"                        ($XDG_STATE_HOME/postern; ~/.local/state/postern;\n"
 	"                        for root /var/lib/postern)\n"
+	"  --images DIR          open no file that is not below this directory, or below one\n"
+	"                        of several (anywhere)\n"
 	"  --cpus LIST           CPUs for the pollers, one each in turn, such as 1,4-7\n"
 	"                        (any but CPU 0)\n"
 	"  --pollers N           polling threads (1)\n"
@@ -148,6 +151,24 @@ static int take_number(const char *name, const char *text, uint64_t min, uint64_
 	return -EINVAL;
 }
 
+static int take_images(struct options *o, const char *arg)
+{
+	unsigned n = 0;
+	char *dir = absolute(arg);
+
+	while (o->images[n])
+		n++;
+	if (!dir || n == IMAGES_MAX) {
+		log_error(NULL, "--images: at most %d directories", IMAGES_MAX);
+		free(dir);
+		return -EINVAL;
+	}
+	for (size_t len = strlen(dir); len && dir[len - 1] == '/'; len--)
+		dir[len - 1] = '\0';
+	o->images[n] = dir;
+	return 0;
+}
+
 static int take(struct options *o, int opt, const char *arg)
 {
 	enum log_level level;
@@ -164,6 +185,8 @@ static int take(struct options *o, int opt, const char *arg)
 	case OPT_STATE:
 		o->state = absolute(arg);
 		return 0;
+	case OPT_IMAGES:
+		return take_images(o, arg);
 	case OPT_CPUS:
 		o->cpus = arg;
 		return 0;
@@ -220,7 +243,7 @@ static int judge(struct options *o)
 		why = "--read-only needs --blk-file";
 	else if (o->blk_file && !o->socket_path == (o->fd < 0))
 		why = "--blk-file needs one of --socket-path and --fd";
-	else if (o->keep && (o->blk_file || o->control || o->state || o->kept_at))
+	else if (o->keep && (o->blk_file || o->control || o->state || o->kept_at || *o->images))
 		why = "--keep only holds what others leave with it: no other option but --log-level";
 	else if (o->blk_file && o->kept_at)
 		why = "--blk-file keeps nothing, so it goes without --kept-at";

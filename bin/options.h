@@ -4,7 +4,10 @@
 
 #include "base/base.h"
 
+#define IMAGES_MAX 16
+
 struct options {
+	const char *images[IMAGES_MAX + 1]; /* where images may be; none: anywhere */
 	const char *control, *control_group, *state; /* NULL: none */
 	const char *cpus;			     /* NULL: not given */
 	unsigned pollers;

@@ -66,6 +66,7 @@ int main(int argc, char **argv)
 		.upgrade_path = upgrade,
 		.state_dir = o.state,
 		.kept_at = o.kept_at,
+		.images = *o.images ? o.images : NULL,
 		.program = "/proc/self/exe",
 		.argv = argv,
 		.hand_over_fd = o.fd,

@@ -226,6 +226,7 @@ int keeper_run(const struct keeper_config *cfg)
 	int err = loop_init(&k.loop);
 
 	office_init(&k.office);
+	k.office.images = cfg->images;
 	clerks_init(&k.clerks, &k.loop, &k.office);
 	list_init(&k.workers);
 	if (!err)

@@ -16,6 +16,7 @@ struct keeper_config {
 	const char *state_dir;	   /* created if missing; NULL: nothing is kept */
 	/* a vault for what must outlive the keeper, see vault.h; NULL: none */
 	const char *kept_at;
+	const char *const *images; /* files are opened below these alone; NULL: anywhere */
 	const char *program;	   /* of the worker */
 	char *const *argv;	   /* of the worker; KEEPER_LINK_ARG is put behind it */
 	int hand_over_fd;	   /* the first worker inherits it, and the keeper closes it; -1 */

@@ -3,12 +3,14 @@
 #include <fnmatch.h>
 #include <grp.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -68,6 +70,32 @@ int own_file_unlink(const char *path, const struct own_file *file)
 	return unlink(path) ? -ENOENT : 0;
 }
 
+/* Below one of the directories for images, and by no way that leads out of it.
+ * Return: a descriptor; -1 with errno. */
+static int open_below(const char *const *dirs, const struct keeper_request *req, int flags)
+{
+	struct open_how how = { .flags = (unsigned)flags,
+				.mode = flags & O_CREAT ? req->mode & 0666 : 0,
+				.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS };
+
+	for (; *dirs; dirs++) {
+		size_t n = strlen(*dirs);
+
+		if (strncmp(req->path, *dirs, n) || req->path[n] != '/')
+			continue;
+		CLEANUP(fd_cleanup) int dir = open(n ? *dirs : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		int fd = dir < 0 ? -1 :
+				   (int)syscall(SYS_openat2, dir,
+						req->path + n + strspn(req->path + n, "/"), &how,
+						sizeof(how));
+		if (fd < 0 && errno == EXDEV)
+			errno = EACCES;
+		return fd;
+	}
+	errno = EACCES;
+	return -1;
+}
+
 /* *ret_file: the file, if it was made. */
 static int open_medium(const struct office *o, const struct keeper_request *req,
 		       struct own_file *ret_file, int *ret_fd)
@@ -75,9 +103,10 @@ static int open_medium(const struct office *o, const struct keeper_request *req,
 	struct stat st;
 
 	/* O_NONBLOCK: a FIFO has nobody at its other end. */
-	CLEANUP(fd_cleanup) int fd = open(req->path,
-					  (int)req->flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-					  req->mode & 0666);
+	int how = (int)req->flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	bool is_anywhere = !o->images || is_discard_size(req);
+	CLEANUP(fd_cleanup) int fd = is_anywhere ? open(req->path, how, req->mode & 0666) :
+						   open_below(o->images, req, how);
 	if (fd < 0)
 		return errno == ENXIO ? -EMEDIUMTYPE : -errno;
 	int err = judge_medium(o, req, fd), flags = fcntl(fd, F_GETFL);

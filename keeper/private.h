@@ -20,6 +20,7 @@ struct store {
 /* What answers the worker's requests. */
 struct office {
 	struct store store;
+	const char *const *images; /* keeper_config's */
 	struct list sockets; /* those that the worker asked for, kept for its successors */
 	unsigned nsocket;
 	/* The file that was made last for the worker, until a state is saved that may speak of

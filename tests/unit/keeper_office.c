@@ -123,6 +123,33 @@ static void refuses_its_own_files(void **state)
 	assert_int_equal(open_path(at("alias"), O_RDWR), -EACCES);
 }
 
+static void opens_only_below_the_directories_for_images(void **state)
+{
+	char one[128], two[128];
+	const char *const images[] = { one, two, NULL };
+
+	snprintf(one, sizeof(one), "%s/none", dir);
+	snprintf(two, sizeof(two), "%s/img", dir);
+	assert_int_equal(mkdir(two, 0700) | mkdir(at("img/sub"), 0700) | mkdir(at("img2"), 0700), 0);
+	close(open_path(at("secret"), O_RDWR | O_CREAT));
+	assert_int_equal(symlink("../secret", at("img/out")), 0);
+	assert_int_equal(symlink("sub/in", at("img/in")), 0);
+	office.images = images;
+	int fd = open_path(at("img/sub/in"), O_RDWR | O_CREAT);
+	assert_int_equal(ftruncate(fd, (off_t)(5 * GIB)), 0);
+	close(fd);
+	fd = open_path(at("img//in"), O_RDWR);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(open_path(at("secret"), O_RDWR), -EACCES);
+	assert_int_equal(open_path(at("img/out"), O_RDWR), -EACCES);
+	assert_int_equal(open_path(at("img/../secret"), O_RDWR), -EACCES);
+	assert_int_equal(open_path(at("img2/x"), O_RDWR | O_CREAT), -EACCES);
+	assert_int_equal(open_path("/etc/passwd", O_RDONLY), -EACCES);
+	assert_int_equal(open_path(at("none/x"), O_RDWR), -ENOENT);
+	office.images = NULL;
+}
+
 static void refuses_senseless_requests(void **state)
 {
 	struct keeper_request r = request(KEEPER_OPEN, "/x", O_RDONLY, 0);
@@ -515,6 +542,7 @@ int main(void)
 		IN_DIR(opens_a_regular_file_that_blocks),
 		IN_DIR(refuses_what_no_medium_is),
 		IN_DIR(refuses_its_own_files),
+		IN_DIR(opens_only_below_the_directories_for_images),
 		IN_DIR(refuses_senseless_requests),
 		IN_DIR(removes_only_the_file_that_it_has_just_made),
 		IN_DIR(keeps_a_socket_for_the_next_worker),
