@@ -222,6 +222,10 @@ class Guest:
 
 	def start(self, *options):
 		self.lab.postern("vm", "run", self.name, *options)
+		self.join()
+
+	def join(self):
+		"""Listens to a machine that runs already, and that nobody else listens to."""
 		self.socket = socket.socket(socket.AF_UNIX)
 		self.socket.connect(self.lab.path(f"postern/vm/{self.name}/console.sock"))
 

@@ -5,7 +5,8 @@ and what `function show` says while one waits."""
 import os
 import time
 
-from lab import BUILD, Image, LabError, run
+from lab import BUILD, Guest, Image, LabError, run
+from scene import until as wait
 
 SAMPLES = os.path.join(BUILD, "sdk", "samples")
 FAKE = os.path.join(BUILD, "tests", "fake", "fake-function")
@@ -17,6 +18,7 @@ SCRIPT = """
 for module in $(cat /modules); do insmod /$module 2>/dev/null; done
 mkdir -p /tmp/lib
 (while :; do LD_LIBRARY_PATH=/lib {command} >>/tmp/stderr 2>&1; sleep 1; done) &
+{greeting}
 report ready
 serve
 """
@@ -35,22 +37,60 @@ def program(path):
 	return files
 
 
+def script_of(s, path, words, files, greeting=""):
+	"""(script, files) of a guest in which the program at @path runs, @words behind it, with @files. With
+	`hello` for a @greeting it does that whether or not anybody listens."""
+	s.lab.image = s.lab.image or Image()
+	modules = s.lab.image.modules(*MODULES)
+	files = {**modules, **program(path), **files, "modules": "\n".join(modules).encode()}
+	return SCRIPT.format(command=f"{os.path.basename(path)} {words}", greeting=greeting), files
+
+
 def boot_program(s, name, path, words, *options, files=None):
 	"""Starts the machine of function @name: in it runs the program at @path, @words behind it, with
 	@files {path: bytes}; @options go to `postern vm run`."""
-	s.lab.image = s.lab.image or Image()
-	modules = s.lab.image.modules(*MODULES)
-	files = {**modules, **program(path), **(files or {}), "modules": "\n".join(modules).encode()}
-	script = SCRIPT.format(command=f"{os.path.basename(path)} {words}")
+	script, files = script_of(s, path, words, files or {})
 	guest = s.lab.guest(name, script, f"function={name}", *options, files=files)
 	guest.expect("ready")
 	return guest
 
 
 def boot_machine(s, name, sample):
-	"""The same for a sample: with /key, or keeping /tmp/kept."""
-	return boot_program(s, name, os.path.join(SAMPLES, sample),
-	                    "4</key" if sample == "crypt" else "4<>/tmp/kept", files={"key": KEY})
+	"""The same for a sample."""
+	return boot_program(s, name, *sample_words(sample), files={"key": KEY})
+
+
+def sample_words(sample):
+	"""Its program and what is to be its descriptor 4: /key, or what it keeps."""
+	return os.path.join(SAMPLES, sample), "4</key" if sample == "crypt" else "4<>/tmp/kept"
+
+
+def own_machine(s, sample):
+	"""What `function add` needs to be told to start a machine for a sample."""
+	script, files = script_of(s, *sample_words(sample), {"key": KEY}, "hello")
+	initrd = s.lab.path(sample + ".initrd")
+	s.lab.image.initrd(initrd, {**files, "run.sh": script.encode()})
+	return ("vm=on", f"kernel={s.lab.image.kernel}", f"initrd={initrd}", "append=quiet panic=-1",
+	        "memory=768M")
+
+
+def join_machine(s, name, but=0):
+	"""The machine of function @name, in another process than @but, ready and listened to."""
+	guest = Guest(s.lab, name)
+
+	def has_come():
+		pids = {vm["name"]: vm["pid"] for vm in s.lab.ask("vm", "list")}
+		if pids.get(name, 0) in (0, but):
+			return False
+		try:
+			guest.join()
+		except OSError:
+			return False
+		return True
+
+	wait(has_come, f"machine {name}")
+	guest.expect("ready")
+	return guest
 
 
 def show(s, name):
