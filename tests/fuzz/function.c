@@ -10,7 +10,7 @@
 #define REQS 24
 
 enum act { ACT_ASK, ACT_ANSWER, ACT_ENTRY, ACT_OWN, ACT_TURN, ACT_SIDE, ACT_LOSE, ACT_GAIN,
-	   ACT_RELEASE, ACT_HAND_OVER, ACT_POLICY, ACTS };
+	   ACT_RELEASE, ACT_HAND_OVER, ACT_POLICY, ACT_ALONE, ACT_LATE, ACTS };
 
 struct play {
 	struct rig g;
@@ -18,7 +18,7 @@ struct play {
 	unsigned nreq;
 	struct channel next;
 	struct handover h;
-	bool has_next;
+	bool has_next, alone;
 };
 
 static uint8_t data_of[REQS][FN_BUF_B + 4096];
@@ -78,13 +78,24 @@ static void hand_over(struct play *p)
 	p->next.rings = rig_rings();
 	p->h = (struct handover){ .lanes = 1 };
 	p->has_next = true;
+	p->alone = false;
 	remote_hand_over(p->g.l, &p->h, &p->next);
+}
+
+/* The program does not end what it has: the lane goes over without. */
+static void go_over_alone(struct play *p)
+{
+	if (!p->has_next || !p->g.l->pending)
+		return;
+	p->alone = true;
+	remote_lose(p->g.l, NULL);
+	remote_gain(p->g.l, &p->next);
 }
 
 /* The new program is the one that speaks from now on. */
 static void settle(struct play *p)
 {
-	if (!p->has_next || !p->h.joined)
+	if (!p->has_next || (!p->h.joined && !(p->alone && !p->g.l->pending)))
 		return;
 	munmap(p->g.c.rings, sizeof(*p->g.c.rings));
 	p->g.c = p->next;
@@ -133,6 +144,13 @@ static void act(struct play *p, struct food *f)
 		remote_set(p->g.f, food_byte(f) % 3);
 		remote_judge_door(p->g.l);
 		break;
+	case ACT_ALONE:
+		go_over_alone(p);
+		break;
+	case ACT_LATE:
+		bed_at(&p->g.b, poller_now_ns(p->g.b.poller) + 2 * NS_PER_S);
+		poller_tick(p->g.b.poller);
+		break;
 	case ACTS:
 		break;
 	}
@@ -170,6 +188,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	p->g.c.up = food_byte(&f) & 31;
 	p->g.c.with_data = food_byte(&f) & 31;
 	p->g.c.own_io = how & 128;
+	remote_set_stall(p->g.l, NS_PER_S);
 	rig_gain(&p->g);
 	for (unsigned i = 0; f.left && i < 400; i++)
 		act(p, &f);
