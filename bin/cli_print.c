@@ -30,7 +30,8 @@ static void title(const char *key, char *buf)
 
 static void number_text(const char *key, const json_t *v, char *buf)
 {
-	if (ends_in(key, "_b") && json_is_integer(v))
+	/* of a function: as it was said when it was added */
+	if ((ends_in(key, "_b") || !strcmp(key, "memory")) && json_is_integer(v))
 		format_size((uint64_t)json_integer_value(v), buf);
 	else if (ends_in(key, "_ns"))
 		format_ns((uint64_t)json_number_value(v), buf);

@@ -398,9 +398,10 @@ void host_each_lane(struct host *h, const struct remote *f, void (*fn)(struct re
 }
 
 /* Of all lanes, or those of @f. */
-static unsigned sum_up(struct host *h, const struct remote *f, struct remote_lane_stats *ret)
+static unsigned sum_up(struct host *h, const struct remote *f, struct remote_lane_stats *ret,
+		       unsigned *ret_left_out)
 {
-	unsigned n = 0;
+	unsigned n = 0, left_out = 0;
 
 	pthread_mutex_lock(&h->lock);
 	*ret = f ? f->past : h->past;
@@ -410,13 +411,16 @@ static unsigned sum_up(struct host *h, const struct remote *f, struct remote_lan
 		if (f && l->remote != f)
 			continue;
 		add_stats(ret, &l->stats);
+		left_out += h->serving && !l->channel;
 		n++;
 	}
 	pthread_mutex_unlock(&h->lock);
+	*ret_left_out = left_out;
 	return n;
 }
 
-static void tell_stats(const struct remote_lane_stats *s, struct remote_stats *ret)
+static void tell_stats(const struct remote_lane_stats *s, unsigned left_out,
+		       struct remote_stats *ret)
 {
 	*ret = (struct remote_stats){
 		.requests = s->requests,
@@ -428,6 +432,7 @@ static void tell_stats(const struct remote_lane_stats *s, struct remote_stats *r
 		.pause_ns = clock_ticks_to_ns(clock_scale(), s->pause_ticks),
 		.wait_p50_ns = clock_ticks_to_ns(clock_scale(), hist_quantile(&s->wait, 50, 100)),
 		.wait_p99_ns = clock_ticks_to_ns(clock_scale(), hist_quantile(&s->wait, 99, 100)),
+		.left_out = left_out,
 	};
 }
 
@@ -435,16 +440,17 @@ void remote_stats(const struct function *f, struct remote_stats *ret_stats)
 {
 	const struct remote *remote = container_of(f, const struct remote, function);
 	struct remote_lane_stats s;
+	unsigned left_out;
 
-	sum_up(remote->host, remote, &s);
-	tell_stats(&s, ret_stats);
+	sum_up(remote->host, remote, &s, &left_out);
+	tell_stats(&s, left_out, ret_stats);
 }
 
 unsigned lanes_stats(struct host *h, struct remote_stats *ret)
 {
 	struct remote_lane_stats s;
-	unsigned n = sum_up(h, NULL, &s);
+	unsigned left_out, n = sum_up(h, NULL, &s, &left_out);
 
-	tell_stats(&s, ret);
+	tell_stats(&s, left_out, ret);
 	return n;
 }

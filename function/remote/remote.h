@@ -39,5 +39,8 @@ struct remote_stats {
 	uint64_t bypassed, failed; /* while there was none */
 	uint64_t pause_ns; /* the longest of the lanes, when the program was replaced last */
 	uint64_t wait_p50_ns, wait_p99_ns; /* from given to answered */
+	/* lanes that the program which serves does not have: it has refused them, or there was no
+	 * room */
+	unsigned left_out;
 };
 void remote_stats(const struct function *f, struct remote_stats *ret_stats);

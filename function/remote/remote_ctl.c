@@ -142,7 +142,7 @@ static json_t *set_of(uint32_t bits)
 	for (unsigned i = 0; i < REQ_OPS; i++)
 		if (bits & 1u << i)
 			add_word(text, sizeof(text), req_op_name((enum req_op)i));
-	return json_string(text + (*text == ' '));
+	return json_string(*text ? text + 1 : "nothing");
 }
 
 static json_t *jail_of(uint32_t bits)
@@ -392,7 +392,7 @@ static int run_remove(struct ctl *ctl, const json_t *params, json_t **ret, struc
 		return not_found(name, "name", err);
 	if (e->users)
 		return ctl_fail(err, -EBUSY, "busy", "name",
-				"%u disks use it; `disk set DISK function=...` gives one another chain",
+				"disks that use it: %u; `disk set DISK function=...` gives one another chain",
 				e->users);
 	int code = state_del(ctl_state(ctl), "function", name, err);
 
@@ -539,7 +539,7 @@ static void show_remote(const struct function *f, json_t *into)
 
 	host_info(remote_host(f), &i);
 	remote_stats(f, &s);
-	json_object_set_new(into, "state", json_string(state_of(&i)));
+	json_object_set_new(into, "state", json_string(s.left_out ? "left out" : state_of(&i)));
 	if (i.version)
 		json_object_set_new(into, "version", json_string(i.version));
 	add_stats(into, &s);
