@@ -24,6 +24,9 @@ struct own_file {
 	ino_t ino; /* 0: none */
 };
 
+/* The op of an order that is none of a worker's: open a program, only to be executed. */
+#define CLERK_PROGRAM 1000u
+
 /* What a clerk is to do: OPEN, LISTEN, UNLISTEN or UNMAKE of req.path, the latter two if it is
  * file. */
 struct clerk_order {
@@ -40,7 +43,7 @@ struct clerk_report {
 /* Something that was given to a clerk; the caller's storage. */
 struct errand {
 	struct clerk *clerk; /* NULL: none is under way */
-	/* It is over, in time. @fd is what LISTEN gave, or -1; taken. */
+	/* It is over, in time. @fd is what LISTEN or CLERK_PROGRAM gave, or -1; taken. */
 	void (*done)(struct errand *e, const struct clerk_report *r, int fd);
 };
 

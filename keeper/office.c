@@ -268,6 +268,19 @@ static int serve_open(const struct keeper_request *req)
 	return req->path[0] != '/' || req->flags & ~(uint32_t)OPEN_FLAGS ? -EPROTO : OFFICE_CLERK;
 }
 
+static int open_program(const char *path, int *ret_fd)
+{
+	CLEANUP(fd_cleanup) int fd = open(path, O_PATH | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st))
+		return -errno;
+	if (!S_ISREG(st.st_mode) || access(path, X_OK))
+		return -ENOEXEC;
+	*ret_fd = fd_steal(&fd);
+	return 0;
+}
+
 int office_carry_out(const struct office *o, const struct clerk_order *order,
 		     struct own_file *ret_file, int *ret_fd)
 {
@@ -283,6 +296,8 @@ int office_carry_out(const struct office *o, const struct clerk_order *order,
 	case KEEPER_UNMAKE:
 	case KEEPER_UNLISTEN:
 		return own_file_unlink(req->path, &order->file);
+	case CLERK_PROGRAM:
+		return open_program(req->path, ret_fd);
 	}
 	return -EPROTO;
 }

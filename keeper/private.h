@@ -70,12 +70,14 @@ struct kept_socket {
 
 /* Replacing the worker's program; upgrade.c. */
 struct upgrade {
-	enum { UPGRADE_NONE, UPGRADE_MEETING, UPGRADE_COUNTING, UPGRADE_PROBATION,
+	enum { UPGRADE_NONE, UPGRADE_OPENING, UPGRADE_MEETING, UPGRADE_COUNTING, UPGRADE_PROBATION,
 	       UPGRADE_ASKING, UPGRADE_PASSING } step;
 	struct loop_watch listen, conn, timer;
 	struct own_file file; /* of listen */
 	char line[KEEPER_PATH_MAX + 16];
 	size_t len;
+	const char *path; /* in line: of the new program; empty: the same again */
+	struct errand errand;
 	int program_fd; /* the new one; -1 */
 	struct worker *candidate;
 	uint64_t since_ns; /* of the step */

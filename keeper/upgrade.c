@@ -23,7 +23,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,6 +31,7 @@
 #include "base/log.h"
 #include "keeper/private.h"
 
+#define OPEN_NS (2 * NS_PER_S)	     /* for the new program's path to answer */
 #define MEET_NS (5 * NS_PER_S)	     /* for the new program to say who it is */
 #define COUNT_NS (1 * NS_PER_S)	     /* for the old one to say how many disks it serves */
 #define PROBATION_NS (1 * NS_PER_S)  /* that the new one must live */
@@ -251,6 +251,21 @@ void upgrade_lost(struct keeper *k, struct worker *w)
 	end(k);
 }
 
+/* There is no program to start. */
+static void fail_opening(struct keeper *k, int err)
+{
+	struct upgrade *u = &k->upgrade;
+
+	if (err == -ENOEXEC)
+		say(u, "failed bad_value binary '%.300s' is not a program", u->path);
+	else if (err == -ETIMEDOUT)
+		say(u, "failed denied binary '%.300s' does not answer", u->path);
+	else
+		say(u, "failed %s binary '%.300s': %s", err == -ENOENT ? "not_found" : "denied", u->path,
+		    strerror(-err));
+	end(k);
+}
+
 static void tick(struct keeper *k)
 {
 	struct upgrade *u = &k->upgrade;
@@ -260,6 +275,9 @@ static void tick(struct keeper *k)
 	if (u->step == UPGRADE_NONE && age_ns > MEET_NS) { /* a caller who says nothing */
 		timer_set(u->timer.fd, 0);
 		hang_up(k);
+	} else if (u->step == UPGRADE_OPENING && age_ns > OPEN_NS) {
+		if (clerks_give_up(&k->clerks, &u->errand, true))
+			fail_opening(k, -ETIMEDOUT);
 	} else if (u->step == UPGRADE_MEETING && age_ns > MEET_NS) {
 		say(u, "failed not_posternd binary it has not said who it is for %llu s; nothing was "
 		       "changed", MEET_NS / NS_PER_S);
@@ -284,28 +302,53 @@ static void tick(struct keeper *k)
 	}
 }
 
-/* Return: a descriptor of the program @path; -1, and has said why not. */
-static int open_program(struct upgrade *u, const char *path)
+static void start_candidate(struct keeper *k)
 {
-	struct stat st;
-	CLEANUP(fd_cleanup) int fd = *path == '/' ? open(path, O_PATH | O_CLOEXEC) : -1;
+	struct upgrade *u = &k->upgrade;
+	int err = 0;
 
-	if (fd < 0 && *path != '/')
-		say(u, "failed bad_value binary an absolute path is needed");
-	else if (fd < 0)
-		say(u, "failed %s binary '%.300s': %s", errno == ENOENT ? "not_found" : "denied",
-		    path, strerror(errno));
-	else if (fstat(fd, &st) || !S_ISREG(st.st_mode) || access(path, X_OK))
-		say(u, "failed bad_value binary '%.300s' is not a program", path);
+	say(u, "progress starts a worker of %s", *u->path ? u->path : "the same program");
+	u->candidate = worker_spawn(k, u->program_fd, &err);
+	if (!u->candidate) {
+		say(u, "failed no_process - %s", strerror(-err));
+		end(k);
+		return;
+	}
+	u->step = UPGRADE_MEETING;
+	u->since_ns = clock_ns();
+	timer_repeat(u->timer.fd, TICK_NS);
+}
+
+static void opened(struct errand *e, const struct clerk_report *r, int fd)
+{
+	struct keeper *k = container_of(e, struct keeper, upgrade.errand);
+
+	k->upgrade.program_fd = fd;
+	if (r->err)
+		fail_opening(k, r->err);
 	else
-		return fd_steal(&fd);
-	return -1;
+		start_candidate(k);
+}
+
+/* A clerk does it: the path may lie where nobody answers. */
+static void open_program(struct keeper *k)
+{
+	struct upgrade *u = &k->upgrade;
+	struct clerk_order o = { .req.op = CLERK_PROGRAM };
+
+	u->step = UPGRADE_OPENING;
+	u->since_ns = clock_ns();
+	u->errand.done = opened;
+	timer_repeat(u->timer.fd, TICK_NS);
+	snprintf(o.req.path, sizeof(o.req.path), "%s", u->path);
+	int err = clerks_send(&k->clerks, &u->errand, &o, -1);
+	if (err)
+		fail_opening(k, err);
 }
 
 static void begin(struct keeper *k, const char *path)
 {
 	struct upgrade *u = &k->upgrade;
-	int err = 0;
 
 	if (k->stopping || !k->was_ready || k->cfg->one_life) {
 		say(u, "failed busy - posternd is %s", k->stopping	? "stopping" :
@@ -317,21 +360,16 @@ static void begin(struct keeper *k, const char *path)
 	u->with_keeper = !strncmp(path, "keeper", 6) && (!path[6] || path[6] == ' ');
 	if (u->with_keeper)
 		path += path[6] ? 7 : 6;
-	u->program_fd = *path ? open_program(u, path) : fcntl(k->program_fd, F_DUPFD_CLOEXEC, 0);
-	if (u->program_fd < 0) {
+	u->path = path;
+	if (*path == '/') {
+		open_program(k);
+	} else if (*path) {
+		say(u, "failed bad_value binary an absolute path is needed");
 		hang_up(k);
-		return;
+	} else {
+		u->program_fd = fcntl(k->program_fd, F_DUPFD_CLOEXEC, 0);
+		start_candidate(k);
 	}
-	say(u, "progress starts a worker of %s", *path ? path : "the same program");
-	u->candidate = worker_spawn(k, u->program_fd, &err);
-	if (!u->candidate) {
-		say(u, "failed no_process - %s", strerror(-err));
-		end(k);
-		return;
-	}
-	u->step = UPGRADE_MEETING;
-	u->since_ns = clock_ns();
-	timer_repeat(u->timer.fd, TICK_NS);
 }
 
 static void conn_ready(struct loop_watch *w, uint32_t events)

@@ -123,6 +123,26 @@ static void refuses_its_own_files(void **state)
 	assert_int_equal(open_path(at("alias"), O_RDWR), -EACCES);
 }
 
+static void opens_programs_only_to_be_executed(void **state)
+{
+	struct clerk_order o = { .req.op = CLERK_PROGRAM, .req.path = "/bin/true" };
+	struct own_file none;
+	char byte;
+	int fd = -1;
+
+	assert_int_equal(office_carry_out(&office, &o, &none, &fd), 0);
+	assert_int_equal(read(fd, &byte, 1), -1);
+	close(fd);
+	strcpy(o.req.path, "/etc/passwd");
+	assert_int_equal(office_carry_out(&office, &o, &none, &fd), -ENOEXEC);
+	strcpy(o.req.path, dir);
+	assert_int_equal(office_carry_out(&office, &o, &none, &fd), -ENOEXEC);
+	strcpy(o.req.path, at("none"));
+	assert_int_equal(office_carry_out(&office, &o, &none, &fd), -ENOENT);
+	/* no worker asks for that */
+	assert_int_equal(serve(request(CLERK_PROGRAM, "/bin/true", 0, 0), -1), -EPROTO);
+}
+
 static void opens_only_below_the_directories_for_images(void **state)
 {
 	char one[128], two[128];
@@ -542,6 +562,7 @@ int main(void)
 		IN_DIR(opens_a_regular_file_that_blocks),
 		IN_DIR(refuses_what_no_medium_is),
 		IN_DIR(refuses_its_own_files),
+		IN_DIR(opens_programs_only_to_be_executed),
 		IN_DIR(opens_only_below_the_directories_for_images),
 		IN_DIR(refuses_senseless_requests),
 		IN_DIR(removes_only_the_file_that_it_has_just_made),
