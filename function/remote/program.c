@@ -203,7 +203,7 @@ static int await(struct program *p, bool (*done)(const struct program *p), uint6
 		if (p->fault)
 			return fail(why, -EPROTO, p->fault);
 		if (p->has_ended)
-			return fail(why, -ECHILD, "it has ended");
+			return fail(why, -ECHILD, "it has ended (posternd's log has what it said)");
 		if (done(p))
 			return 0;
 		uint64_t now_ns = clock_ns();
