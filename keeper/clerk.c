@@ -154,8 +154,12 @@ static void report_ready(struct loop_watch *w, uint32_t events)
 
 	if (n == -EAGAIN)
 		return;
-	if (n != sizeof(r)) /* it has been killed */
-		r = (struct clerk_report){ .err = -EIO };
+	if (n != sizeof(r)) { /* killed, perhaps while it answered, which nobody can know */
+		bool silent = e && settle(c->word, LATE);
+
+		r = (struct clerk_report){ .err = -EIO,
+					   .told = silent ? CLERK_SILENT : -ENOTCONN };
+	}
 	if (c->is_slow && n == sizeof(r))
 		log_info(NULL, "'%s' answers again", c->path);
 	cs->nlate -= c->is_busy && !e;
@@ -236,8 +240,10 @@ int clerks_send(struct clerks *cs, struct errand *e, const struct clerk_order *o
 		return err;
 	__atomic_store_n(c->word, WAITED, __ATOMIC_RELAXED);
 	err = fd_send(c->watch.fd, o, ORDER_MIN_B + strlen(o->req.path), &asker, asker >= 0);
-	if (err == -EPIPE) /* it has been killed since */
+	if (err == -EPIPE || err == -ECONNRESET) { /* it has been killed; another does it */
 		forget(c);
+		return clerks_send(cs, e, o, asker);
+	}
 	if (err)
 		return err;
 	memcpy(c->path, o->req.path, strlen(o->req.path) + 1);

@@ -34,9 +34,12 @@ struct clerk_order {
 	struct keeper_request req; /* the last: it is sent as far as its path goes */
 };
 
+#define CLERK_SILENT 1
+
 struct clerk_report {
-	int32_t err;	      /* 0 or -errno */
-	int32_t told;	      /* OPEN: what answering its asker gave, see worker_answer() */
+	int32_t err; /* 0 or -errno */
+	/* OPEN: what answering its asker gave, see worker_answer(); CLERK_SILENT: nobody has */
+	int32_t told;
 	struct own_file file; /* that was made */
 };
 

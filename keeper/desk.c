@@ -111,7 +111,7 @@ static void errand_done(struct errand *e, const struct clerk_report *r, int fd)
 	int give = -1;
 	struct keeper_answer a = { .err = office_done(&k->office, &k->desk.req, r, fd, &give) };
 
-	if (k->desk.req.op != KEEPER_OPEN) {
+	if (k->desk.req.op != KEEPER_OPEN || r->told == CLERK_SILENT) {
 		end(k, &a, &give, give >= 0);
 		return;
 	}
