@@ -241,9 +241,15 @@ static void start_again(struct host *h)
 
 void host_retry(struct host *h, void *spec)
 {
-	if (spec == h->spec_next)
+	if (spec == h->spec_next) {
 		next_retry(h);
-	else if (spec == h->spec && !h->now && h->wanted)
+		return;
+	}
+	if (spec != h->spec || !h->wanted)
+		return;
+	if (h->now && h->now->has_ended) /* its machine has not: this is the same one */
+		lose(h, "its machine was cut off");
+	if (!h->now)
 		start_again(h);
 }
 

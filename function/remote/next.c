@@ -43,7 +43,9 @@ void next_retry(struct host *h)
 	char why[HOST_WHY_MAX] = "out of memory";
 	struct host_process process;
 
-	if (h->next)
+	if (h->next && h->next->has_ended)
+		next_fail(h, "its machine was cut off");
+	if (h->next || !h->spec_next)
 		return;
 	int err = h->starter->start(h->name, h->spec_next, &process, why);
 
