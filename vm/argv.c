@@ -332,7 +332,7 @@ static void add_boot(struct args *a, const struct vm_config *cfg)
 }
 
 /* The memory is posternd's: nothing of it is initialised or persistent here. */
-static void add_function(struct args *a, const struct vm_function *f)
+static void add_function(struct args *a, const struct vm_function *f, bool held)
 {
 	char quoted[PATH_MAX + 64];
 
@@ -346,8 +346,9 @@ static void add_function(struct args *a, const struct vm_function *f)
 	add(a, "virtio-serial-pci,max_ports=2");
 	escape(f->socket, quoted, sizeof(quoted));
 	add(a, "-chardev");
-	/* reconnect: a controller that restarts is found again after a second */
-	add(a, "socket,id=function,path=%s,reconnect=1", quoted);
+	/* A controller that restarts is found again after a second. One that holds the machine
+	 * keeps the connection, and what it has let go of is not to come to the next one's door. */
+	add(a, "socket,id=function,path=%s%s", quoted, held ? "" : ",reconnect=1");
 	add(a, "-device");
 	add(a, "virtserialport,chardev=function,name=%s", f->port);
 }
@@ -388,7 +389,7 @@ int vm_argv(const struct vm_config *cfg, char ***ret_argv, struct vm_error *err)
 	for (unsigned i = 0; i < cfg->spare; i++)
 		add_spare(&a, i);
 	if (cfg->function)
-		add_function(&a, cfg->function);
+		add_function(&a, cfg->function, cfg->held);
 	if (cfg->network)
 		add_network(&a);
 	for (size_t i = 0; i < cfg->nextra; i++)

@@ -21,7 +21,7 @@
 #include "vm/qmp.h"
 
 #define START_NS (30 * NS_PER_S) /* until QEMU answers: a busy machine's disks take their time */
-#define ENDING_MS 10000		 /* that a predecessor gets */
+#define ENDING_NS (15 * NS_PER_S) /* that predecessors get */
 #define LOOK_MS 20
 #define QMP_MS 5000
 
@@ -88,15 +88,39 @@ static int await_up(const struct vm_config *cfg, int pidfd, struct vm_error *err
 	return bad ? bad : -ECHILD;
 }
 
-/* A predecessor of the same name that has been told to end is given the time for it. */
-static void await_predecessor(const struct vm_config *cfg)
+/* Whether the end was asked for before there was anything to end. */
+static bool is_unwanted(int wish_fd)
 {
-	struct vm_record rec;
-	CLEANUP(fd_cleanup) int pidfd = vm_record_load(cfg->state_dir, cfg->name, &rec) ?
-					       -1 : vm_pidfd(&rec);
+	char word;
 
-	if (pidfd >= 0)
-		has_ended(pidfd, ENDING_MS);
+	return recv(wish_fd, &word, 1, MSG_PEEK | MSG_DONTWAIT) == 1 && word != VM_WISH_TELL;
+}
+
+/* As vm_claim(). Predecessors of the same name that have been told to end are given the time for
+ * it. Return: also -ECANCELED, when nobody wants it any more. */
+static int claim(struct vm_config *c, int wish_fd, struct vm_record *rec, struct vm_error *err)
+{
+	uint64_t until_ns = clock_ns() + ENDING_NS;
+	struct vm_error why = { 0 };
+	int lock;
+
+	if (c->accel == VM_ACCEL_AUTO)
+		c->accel = vm_probe_kvm(err) ? VM_ACCEL_TCG : VM_ACCEL_KVM;
+	while ((lock = vm_claim(c, rec, &why)) == -EEXIST && clock_ns() < until_ns) {
+		CLEANUP(fd_cleanup) int pidfd = vm_pidfd(rec);
+
+		has_ended(pidfd, LOOK_MS);
+		if (is_unwanted(wish_fd))
+			return -ECANCELED;
+	}
+	if (lock >= 0 && is_unwanted(wish_fd)) {
+		vm_remove_dir(c->state_dir, c->name);
+		fd_close(lock);
+		return -ECANCELED;
+	}
+	if (lock < 0)
+		*err = why;
+	return lock;
 }
 
 /* Return: VM_WISH_END, VM_WISH_KILL; 0: it goes on. */
@@ -174,15 +198,14 @@ int vm_hold(const struct vm_config *config, int wish_fd, unsigned grace_ms,
 	struct vm_info info;
 
 	c.held = true;
-	await_predecessor(&c);
-	int lock = vm_claim(&c, &rec, err);
+	int lock = claim(&c, wish_fd, &rec, err);
 	int bad = lock < 0 ? lock : begin(&c, &rec, &pidfd, err);
 
 	if (lock >= 0 && bad)
 		vm_remove_dir(c.state_dir, c.name);
 	fd_close(lock);
 	if (bad)
-		return bad;
+		return bad == -ECANCELED ? 0 : bad;
 	if (!vm_get(c.state_dir, c.name, &info))
 		up(arg, &info);
 	bad = watch(&c, &rec, pidfd, wish_fd, grace_ms, up, arg, err);

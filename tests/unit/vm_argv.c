@@ -185,6 +185,12 @@ static void shares_memory_and_a_port_as_a_function(void **state)
 	assert_string_equal(option(argv, "-device", 3),
 			    "virtserialport,chardev=function,name=a.port");
 	vm_argv_free(argv);
+	/* one that has been let go of does not come to the next one's door */
+	cfg.held = true;
+	argv = build(&cfg);
+	assert_string_equal(option(argv, "-chardev", 2),
+			    "socket,id=function,path=/run/f,,n.function");
+	vm_argv_free(argv);
 }
 
 static void passes_kernel_initrd_and_polled_queues(void **state)
