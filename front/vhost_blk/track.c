@@ -143,6 +143,27 @@ static int settle_packed_region(struct vq *q)
 	return 0;
 }
 
+/* A batch is published by its first descriptor, the last to be marked used. Of a batch that the
+ * guest has not seen, the others may be marked already, and the guest would believe them as soon as
+ * it gets there: nothing of the @slots that are in flight is used. */
+static void unmark_used(struct vq *q, unsigned slots)
+{
+	uint16_t idx = q->used_idx;
+	bool wrap = q->used_wrap;
+
+	for (; slots; slots--) {
+		uint16_t *at = &q->pdesc[idx].flags;
+		uint16_t flags = le16toh(__atomic_load_n(at, __ATOMIC_RELAXED));
+
+		if (!!(flags & VIRTQ_DESC_F_AVAIL) == wrap && !!(flags & VIRTQ_DESC_F_USED) == wrap)
+			__atomic_store_n(at, htole16(flags ^ VIRTQ_DESC_F_USED), __ATOMIC_RELAXED);
+		if (++idx == q->size) {
+			idx = 0;
+			wrap = !wrap;
+		}
+	}
+}
+
 static int open_packed(struct vq *q, uint32_t base, struct left_over *left)
 {
 	struct vhost_user_region_packed *t = q->track_packed;
@@ -169,6 +190,7 @@ static int open_packed(struct vq *q, uint32_t base, struct left_over *left)
 	}
 	if (slots > q->size)
 		return -EINVAL;
+	unmark_used(q, slots);
 	queue_replay(q, left, n);
 	/* the ring's own place was not kept, but what lies between is what is in flight */
 	q->avail_idx = (uint16_t)((q->used_idx + slots) % q->size);
