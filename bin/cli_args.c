@@ -95,6 +95,34 @@ static int add(const json_t *schema, const json_t *param, const char *name, cons
 	return json_array_append_new(have, value);
 }
 
+/* IMAGE[,KEY=VALUE]..., of which each is a parameter of the command. */
+static int add_opened(const json_t *schema, const json_t *params, const json_t *param,
+		      const char *text, json_t *out, struct ctl_error *err)
+{
+	const char *name = ctl_str(param, "name"), *key;
+	json_t *all = ctl_kind_from_text(text, name, err), *value;
+	int code = all ? 0 : -EINVAL;
+
+	json_object_foreach(all, key, value) {
+		bool is_first = !strcmp(key, "kind");
+
+		if (!code)
+			code = add(schema, is_first ? param : cli_find_param(params, key),
+				   is_first ? name : key, json_string_value(value), out, err);
+	}
+	json_decref(all);
+	return code;
+}
+
+static int add_text(const json_t *schema, const json_t *params, const char *key, const char *text,
+		    json_t *out, struct ctl_error *err)
+{
+	const json_t *p = cli_find_param(params, key);
+
+	return ctl_bool(p, "opens") ? add_opened(schema, params, p, text, out, err) :
+				      add(schema, p, key, text, out, err);
+}
+
 /* The first positional parameter that is not in @out. */
 static const json_t *next_positional(const json_t *params, const json_t *out)
 {
@@ -120,7 +148,7 @@ static int add_word(const json_t *schema, const json_t *params, const char *word
 		return ctl_fail(err, -EINVAL, "bad_value", NULL, "'%.100s' is not KEY=VALUE", word);
 	memcpy(key, word, (size_t)(eq - word));
 	key[eq - word] = '\0';
-	return add(schema, cli_find_param(params, key), key, eq + 1, out, err);
+	return add_text(schema, params, key, eq + 1, out, err);
 }
 
 /* "--full", "--html FILE" or "--html=FILE" for full=on and html=FILE. @next: the word behind it, or
@@ -140,12 +168,12 @@ static int add_option(const json_t *schema, const json_t *params, const char *wo
 				"there is no such option: --control, "
 				"--json, --help and --version are, and --KEY for each parameter");
 	if (eq)
-		return add(schema, p, key, eq + 1, out, err);
+		return add_text(schema, params, key, eq + 1, out, err);
 	if (is_type(p, "bool"))
 		return add(schema, p, key, "on", out, err);
 	if (!next)
 		return ctl_fail(err, -EINVAL, "bad_option", word, "a value is needed behind it");
-	int code = add(schema, p, key, next, out, err);
+	int code = add_text(schema, params, key, next, out, err);
 
 	return code ? code : 1;
 }

@@ -113,7 +113,8 @@ static void help_params(const json_t *params, const char *indent, FILE *out)
 		if (ctl_bool(p, "positional"))
 			positional_word(p, name, sizeof(name));
 		else
-			snprintf(name, sizeof(name), "%s=%s", ctl_str(p, "name"), word);
+			snprintf(name, sizeof(name), "%s=%s%s", ctl_str(p, "name"), word,
+				 ctl_bool(p, "opens") ? "[,KEY=VALUE]..." : "");
 		fprintf(out, "%s%-*s", indent, (int)(NAME_COLUMN - strlen(indent)), name);
 		if (strlen(name) + strlen(indent) >= NAME_COLUMN)
 			fprintf(out, "\n%-*s", NAME_COLUMN, "");

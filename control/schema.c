@@ -39,6 +39,8 @@ static json_t *schema_param(const struct ctl_param *p)
 		json_object_set_new(o, "list", json_true());
 	if (p->positional)
 		json_object_set_new(o, "positional", json_true());
+	if (p->opens)
+		json_object_set_new(o, "opens", json_true());
 	return o;
 }
 

@@ -588,7 +588,7 @@ static const char *const switches[] = { "on", "off", NULL };
 static const struct ctl_param add_params[] = {
 	{ .name = "name", .type = CTL_NAME, .max = FUNCTION_NAME_MAX, .required = true,
 	  .positional = true, .help = "The function's name, which you choose" },
-	{ .name = "vm", .type = CTL_PATH, .choices = switches, .value = "off",
+	{ .name = "vm", .type = CTL_PATH, .choices = switches, .value = "off", .opens = true,
 	  .help = "The image of a machine of its own, which posternd starts, and each time with the image as it "
 		  "is now: what the guest writes there is thrown away; on: `vm run ... function=NAME` "
 		  "starts it" },
@@ -603,7 +603,7 @@ static const struct ctl_param add_params[] = {
 static const struct ctl_param name_params[] = { NAME_PARAM, { 0 } };
 static const struct ctl_param replace_params[] = {
 	NAME_PARAM,
-	{ .name = "vm", .type = CTL_PATH, .choices = switches,
+	{ .name = "vm", .type = CTL_PATH, .choices = switches, .opens = true,
 	  .help = "The image of the machine that is to take over, when it is ready" },
 	PROGRAM_PARAMS,
 	{ .name = "probation_ms", .type = CTL_UINT, .max = 3600000, .value = "5000",
