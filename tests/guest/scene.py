@@ -48,8 +48,8 @@ class Scene:
 		return sum(queue["kicks"] for queue in self.show(name)["front"]["queue"])
 
 	def done(self, name):
-		"""Requests of a disk that this worker has done."""
-		return sum(kind["done"] for kind in self.show(name)["io"].values())
+		"""Requests of a disk that this worker has done; one that waits for its image has none."""
+		return sum(kind["done"] for kind in self.show(name).get("io", {}).values())
 
 	def kill_worker(self):
 		"""Returns when its successor answers."""
