@@ -637,18 +637,24 @@ static void may_not_keep_a_request_however_many_others_it_answers(void **state)
 	rig_close(&g);
 }
 
+/* Its program has @q, and may make I/O of its own, which the medium holds. */
+static void open_with_own_io(struct rig *g, struct bed_req *q)
+{
+	rig_open(g, FN_TRANSFORM, REMOTE_BYPASS);
+	g->c.own_io = true;
+	g->s->when = SCRIPT_HELD;
+	rig_gain(g);
+	remote_set_stall(g->l, STALL_NS);
+	rig_ask(g, q, REQ_WRITE, 0, 4096, buf);
+}
+
 static void waits_for_the_medium_that_its_program_waits_for(void **state)
 {
 	struct fn_entry e = { .len_b = htole32(512) };
 	struct bed_req q;
 	struct rig g;
 
-	rig_open(&g, FN_TRANSFORM, REMOTE_BYPASS);
-	g.c.own_io = true;
-	g.s->when = SCRIPT_HELD;
-	rig_gain(&g);
-	remote_set_stall(g.l, STALL_NS);
-	rig_ask(&g, &q, REQ_WRITE, 0, 4096, buf);
+	open_with_own_io(&g, &q);
 	rig_put(&g, own(FN_READ, FN_SLOTS), &e);
 	rig_turn(&g);
 	assert_false(is_late(&g, STALL_NS));
@@ -670,12 +676,7 @@ static void may_not_keep_a_request_by_asking_without_end(void **state)
 	struct rig g;
 	unsigned times = 0;
 
-	rig_open(&g, FN_TRANSFORM, REMOTE_BYPASS);
-	g.c.own_io = true;
-	g.s->when = SCRIPT_HELD;
-	rig_gain(&g);
-	remote_set_stall(g.l, STALL_NS);
-	rig_ask(&g, &q, REQ_WRITE, 0, 4096, buf);
+	open_with_own_io(&g, &q);
 	for (;; times++) {
 		rig_put(&g, own(FN_READ, FN_SLOTS), &e);
 		rig_turn(&g);
