@@ -4,17 +4,16 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/cpus.h"
 #include "base/fd.h"
@@ -48,7 +47,7 @@ void host_close(struct host *h)
 }
 
 /* In the child. Does not return. */
-static void become(const struct host *h, char *const argv[], const char *log, pid_t parent)
+static void become(const struct host *h, char *const argv[], const char *log)
 {
 	char path[PATH_MAX];
 
@@ -60,22 +59,18 @@ static void become(const struct host *h, char *const argv[], const char *log, pi
 	dup2(out, STDOUT_FILENO);
 	dup2(out, STDERR_FILENO);
 	setsid();
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() == parent)
-		execvp(argv[0], argv);
+	execvp(argv[0], argv);
 	dprintf(STDERR_FILENO, "%s: %s\n", argv[0], strerror(errno));
 	_exit(127);
 }
 
 int host_spawn(struct host *h, char *const argv[], const char *log, pid_t *ret_pid)
 {
-	pid_t self = getpid();
-
 	guard_hold();
-	pid_t pid = fork();
+	pid_t pid = child_fork();
 
 	if (!pid)
-		become(h, argv, log, self);
+		become(h, argv, log);
 	int rc = pid < 0 ? -errno : guard_process(pid);
 
 	guard_release();

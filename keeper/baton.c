@@ -6,15 +6,14 @@
  * it, the head first. The new program has been asked before whether it can read that.
  */
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "keeper/private.h"
@@ -284,11 +283,10 @@ static void run(const struct keeper_config *cfg, int program_fd, int baton_fd, c
 
 pid_t baton_ask(const struct keeper *k, int program_fd, int baton_fd)
 {
-	pid_t pid = fork();
+	pid_t pid = child_fork();
 
 	if (pid)
 		return pid < 0 ? -errno : pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	run(k->cfg, program_fd, baton_fd, ",check");
 	_exit(1);
 }

@@ -2,7 +2,6 @@
 #include "keeper/clerk.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -11,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "keeper/private.h"
@@ -94,7 +94,6 @@ static void run(const struct office *o, int sock, uint32_t *word) __attribute__(
 
 static void run(const struct office *o, int sock, uint32_t *word)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_NAME, "postern-clerk");
 	close_but(sock, o->store.dir_fd);
 	while (serve(o, sock, word))
@@ -199,7 +198,7 @@ static struct clerk *start(struct clerks *cs, int *ret_err)
 	cs->n++;
 	*ret_err = fcntl(pair[0], F_SETFL, O_NONBLOCK) ? -errno :
 							 loop_add(cs->loop, &c->watch, EPOLLIN);
-	pid_t pid = *ret_err ? 0 : fork();
+	pid_t pid = *ret_err ? 0 : child_fork();
 
 	if (!pid && !*ret_err)
 		run(cs->office, pair[1], c->word);

@@ -5,11 +5,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/fd.h"
 #include "keeper/jail.h"
 #include "keeper/machine.h"
@@ -108,7 +108,6 @@ static void be(struct programs *ps, const struct program *p, struct jail_conf *c
 	char path[KEEPER_PATH_MAX];
 	char **argv;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	int32_t said[2] = { 0, command(ps, &p->req, path, &argv) };
 
 	if (said[1]) {
@@ -153,7 +152,7 @@ static int spawn(struct programs *ps, const struct keeper_request *req, const in
 	int err = pipe2(report, O_CLOEXEC) || fcntl(report[0], F_SETFL, O_NONBLOCK) ? -errno : 0;
 
 	if (!err) {
-		p->pid = fork();
+		p->pid = child_fork();
 		err = p->pid < 0 ? -errno : 0;
 		if (!p->pid)
 			be(ps, p, &conf, report[1]);

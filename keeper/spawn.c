@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "keeper/private.h"
@@ -47,7 +47,6 @@ static void exec_worker(const struct keeper_config *cfg, int program_fd, const i
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	fexecve(program_fd, argv, environ);
 	log_error(NULL, "cannot start a worker: %s", strerror(errno));
 	_exit(1);
@@ -113,7 +112,7 @@ struct worker *worker_spawn(struct keeper *k, int program_fd, int *ret_err)
 	if (!err)
 		err = loop_add(&k->loop, &w->request, EPOLLIN);
 	if (!err) {
-		w->pid = fork();
+		w->pid = child_fork();
 		err = w->pid < 0 ? -errno : 0;
 		if (!w->pid)
 			exec_worker(k->cfg, program_fd, ends);

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "vm/machine.h"
@@ -36,10 +37,10 @@ static pid_t launch(const struct vm_config *cfg, struct vm_error *err)
 	if (bad)
 		return bad;
 	CLEANUP(fd_cleanup) int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	pid_t parent = getpid(), pid = fd < 0 ? -1 : fork();
+	pid_t pid = fd < 0 ? -1 : child_fork();
 
 	if (!pid)
-		vm_become(argv, fd, parent);
+		vm_become(argv, fd);
 	vm_argv_free(argv);
 	return pid < 0 ? -errno : pid;
 }

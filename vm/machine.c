@@ -10,11 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/fd.h"
 
 /* machine.json is a line that this program wrote */
@@ -162,14 +162,10 @@ int vm_record_save(const char *state_dir, const char *name, const struct vm_reco
 	return err;
 }
 
-void vm_become(char *const argv[], int out, pid_t parent)
+void vm_become(char *const argv[], int out)
 {
 	int null = open("/dev/null", O_RDONLY);
 
-	/* until it has gone to the background nobody else knows of it */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(127);
 	dup2(null, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
 	dup2(out, STDERR_FILENO);
@@ -185,12 +181,13 @@ int vm_run_program(char *const argv[], char *ret_text, size_t size)
 
 	if (pipe2(pipe_fd, O_CLOEXEC))
 		return -errno;
-	pid_t parent = getpid(), pid = fork();
+	/* until it has gone to the background nobody else knows of it */
+	pid_t pid = child_fork();
 
 	if (pid == 0) {
 		/* Ctrl-C at the terminal of the caller is not meant for what it started */
 		setsid();
-		vm_become(argv, pipe_fd[1], parent);
+		vm_become(argv, pipe_fd[1]);
 	}
 	close(pipe_fd[1]);
 	if (pid < 0) {

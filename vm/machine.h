@@ -73,9 +73,9 @@ int vm_start_ticks(pid_t pid, uint64_t *ret);
 /* Return: a pidfd of the recorded process; -ESRCH when it has ended. */
 int vm_pidfd(const struct vm_record *rec);
 
-/* In the child of @parent, with which it ends until it is somebody else's: becomes @argv, with both
- * outputs to @out. */
-void vm_become(char *const argv[], int out, pid_t parent) __attribute__((noreturn));
+/* In a child: becomes @argv, with both outputs to @out. */
+void vm_become(char *const argv[], int out) __attribute__((noreturn));
+
 /* Runs @argv with nothing on its input, waits for it; *ret_text is what it wrote on both outputs
  * (NUL-terminated, cut at @size). Return: its exit status; 128 + signal; -errno. */
 int vm_run_program(char *const argv[], char *ret_text, size_t size);

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -25,6 +24,7 @@
 
 #include <postern/function.h>
 
+#include "base/child.h"
 #include "base/hist.h"
 #include "core/lane.h"
 #include "function/remote/program.h"
@@ -103,12 +103,11 @@ static struct pfn_conf conf_of(bool observes)
 
 static pid_t start_child(int sock, bool observes, unsigned cpu)
 {
-	pid_t pid = fork();
+	pid_t pid = child_fork();
 	struct pfn_conf conf = conf_of(observes);
 
 	if (pid)
 		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	dup2(sock, FN_SOCKET);
 	pin_thread(cpu);
 	_exit(pfn_main(&conf));

@@ -7,10 +7,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/pidfd.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/fd.h"
 #include "function/remote/machine.h"
 
@@ -406,9 +406,8 @@ static int hold(void *spec, int memory_fd, struct machine_holder *ret, char *why
 	int pair[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	held.pid = fork();
+	held.pid = child_fork();
 	if (!held.pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		pause();
 		_exit(0);
 	}

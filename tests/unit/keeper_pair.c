@@ -18,13 +18,13 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "keeper/hold.h"
@@ -406,10 +406,9 @@ static pid_t start(void)
 	struct keeper_config cfg = { .control_path = sock, .state_dir = state_dir,
 				     .program = "/proc/self/exe", .argv = argv,
 				     .hand_over_fd = -1, .baton_fd = -1 };
-	pid_t pid = fork();
+	pid_t pid = child_fork(); /* a failed test leaves nothing behind */
 
 	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves nothing behind */
 		log_set_level(LOG_ERROR);
 		_exit(keeper_run(&cfg));
 	}
