@@ -220,6 +220,12 @@ static int add_process(struct args *a, const struct vm_config *cfg)
 		add(a, "-sandbox");
 		add(a, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 		add(a, "-no-reboot");
+		if (cfg->events_fd) {
+			add(a, "-chardev");
+			add(a, "socket,id=events,fd=%d", cfg->events_fd);
+			add(a, "-mon");
+			add(a, "chardev=events,mode=control");
+		}
 		return 0;
 	}
 	if (!err)
@@ -350,7 +356,8 @@ static void add_function(struct args *a, const struct vm_function *f, bool held)
 	 * keeps the connection, and what it has let go of is not to come to the next one's door. */
 	add(a, "socket,id=function,path=%s%s", quoted, held ? "" : ",reconnect=1");
 	add(a, "-device");
-	add(a, "virtserialport,chardev=function,name=%s", f->port);
+	/* without an id QEMU does not tell when the guest opens and closes it */
+	add(a, "virtserialport,chardev=function,name=%s,id=port", f->port);
 }
 
 static void add_network(struct args *a)

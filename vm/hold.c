@@ -26,21 +26,25 @@
 #define LOOK_MS 20
 #define QMP_MS 5000
 
-/* Return: QEMU's pid; -errno. */
-static pid_t launch(const struct vm_config *cfg, struct vm_error *err)
+/* @events: QEMU has the second one. Return: QEMU's pid; -errno. */
+static pid_t launch(const struct vm_config *cfg, const int events[2], struct vm_error *err)
 {
 	char path[PATH_MAX], **argv;
+	struct vm_config c = *cfg;
 	int bad = vm_path(path, sizeof(path), cfg->state_dir, cfg->name, VM_FILE_LOG);
 
+	c.events_fd = events[1];
 	if (!bad)
-		bad = vm_argv(cfg, &argv, err);
+		bad = vm_argv(&c, &argv, err);
 	if (bad)
 		return bad;
 	CLEANUP(fd_cleanup) int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	pid_t pid = fd < 0 ? -1 : child_fork();
 
-	if (!pid)
+	if (!pid) {
+		fcntl(events[1], F_SETFD, 0);
 		vm_become(argv, fd);
+	}
 	vm_argv_free(argv);
 	return pid < 0 ? -errno : pid;
 }
@@ -125,29 +129,46 @@ static int claim(struct vm_config *c, int wish_fd, struct vm_record *rec, struct
 }
 
 /* Return: VM_WISH_END, VM_WISH_KILL; 0: it goes on. */
-static char take_wish(const struct vm_config *cfg, int wish_fd,
-		      void (*up)(void *arg, const struct vm_info *info), void *arg)
+static char take_wish(const struct vm_config *cfg, const struct vm_holder *h)
 {
 	struct vm_info info;
 	char word;
-	ssize_t n = recv(wish_fd, &word, 1, MSG_DONTWAIT);
+	ssize_t n = recv(h->wish_fd, &word, 1, MSG_DONTWAIT);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	if (n <= 0)
 		return VM_WISH_END; /* nobody wants it any more */
-	if (word == VM_WISH_TELL && !vm_get(cfg->state_dir, cfg->name, &info))
-		up(arg, &info);
+	if (word == VM_WISH_TELL && h->up && !vm_get(cfg->state_dir, cfg->name, &info))
+		h->up(h->arg, &info);
 	return word == VM_WISH_END || word == VM_WISH_KILL ? word : 0;
 }
 
+/* What QEMU has told of. Return: whether it goes on telling. */
+static bool take_events(struct qmp *q, const struct vm_holder *h)
+{
+	json_t *event;
+	int err, open;
+
+	while (!(err = qmp_event(q, 1, &event))) {
+		const char *kind = json_string_value(json_object_get(event, "event"));
+
+		/* the one port that there is */
+		if (kind && !strcmp(kind, "VSERPORT_CHANGE") &&
+		    !json_unpack(event, "{s:{s:b}}", "data", "open", &open) && !open && h->left)
+			h->left(h->arg);
+		json_decref(event);
+	}
+	return err == -ETIMEDOUT;
+}
+
 /* Waits for the end of QEMU, or for somebody to wish it. Return: as vm_hold(). */
-static int watch(const struct vm_config *cfg, const struct vm_record *rec, int pidfd, int wish_fd,
-		 unsigned grace_ms, void (*up)(void *arg, const struct vm_info *info), void *arg,
-		 struct vm_error *err)
+static int watch(const struct vm_config *cfg, const struct vm_record *rec, int pidfd,
+		 struct qmp *events, const struct vm_holder *h, struct vm_error *err)
 {
 	struct pollfd w[] = { { .fd = pidfd, .events = POLLIN },
-			      { .fd = wish_fd, .events = POLLIN } };
+			      { .fd = h->wish_fd, .events = POLLIN },
+			      { .fd = events ? qmp_fd(events) : -1, .events = POLLIN } };
 	char wish = 0;
 
 	while (!wish) {
@@ -156,21 +177,31 @@ static int watch(const struct vm_config *cfg, const struct vm_record *rec, int p
 		if (w[0].revents)
 			return ended(cfg, rec->pid, err);
 		if (w[1].revents)
-			wish = take_wish(cfg, wish_fd, up, arg);
+			wish = take_wish(cfg, h);
+		if (w[2].revents && !take_events(events, h))
+			w[2].fd = -1;
 	}
 	if (wish == VM_WISH_KILL)
 		kill(rec->pid, SIGKILL);
 	else
-		vm_end(cfg->state_dir, cfg->name, pidfd, grace_ms);
+		vm_end(cfg->state_dir, cfg->name, pidfd, h->grace_ms);
 	waitpid(rec->pid, NULL, 0);
 	return 0;
 }
 
-/* Context: the state directory is locked, and the machine's own is made. */
+/* Context: the state directory is locked, and the machine's own is made. *ret_events: NULL if QEMU
+ * does not tell of anything. */
 static int begin(const struct vm_config *cfg, struct vm_record *rec, int *ret_pidfd,
-		 struct vm_error *err)
+		 struct qmp **ret_events, struct vm_error *err)
 {
-	pid_t pid = launch(cfg, err);
+	int events[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, events))
+		return -errno;
+	pid_t pid = launch(cfg, events, err);
+
+	fd_close(events[1]);
+	CLEANUP(fd_cleanup) int events_fd = events[0];
 
 	if (pid < 0)
 		return pid;
@@ -186,30 +217,33 @@ static int begin(const struct vm_config *cfg, struct vm_record *rec, int *ret_pi
 	if (bad) {
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
+	} else if (qmp_take(fd_steal(&events_fd), QMP_MS, ret_events)) {
+		*ret_events = NULL;
 	}
 	return bad;
 }
 
-int vm_hold(const struct vm_config *config, int wish_fd, unsigned grace_ms,
-	    void (*up)(void *arg, const struct vm_info *info), void *arg, struct vm_error *err)
+int vm_hold(const struct vm_config *config, const struct vm_holder *h, struct vm_error *err)
 {
+	struct qmp *events = NULL;
 	CLEANUP(fd_cleanup) int pidfd = -1;
 	struct vm_config c = *config;
 	struct vm_record rec;
 	struct vm_info info;
 
 	c.held = true;
-	int lock = claim(&c, wish_fd, &rec, err);
-	int bad = lock < 0 ? lock : begin(&c, &rec, &pidfd, err);
+	int lock = claim(&c, h->wish_fd, &rec, err);
+	int bad = lock < 0 ? lock : begin(&c, &rec, &pidfd, &events, err);
 
 	if (lock >= 0 && bad)
 		vm_remove_dir(c.state_dir, c.name);
 	fd_close(lock);
 	if (bad)
 		return bad == -ECANCELED ? 0 : bad;
-	if (!vm_get(c.state_dir, c.name, &info))
-		up(arg, &info);
-	bad = watch(&c, &rec, pidfd, wish_fd, grace_ms, up, arg, err);
+	if (h->up && !vm_get(c.state_dir, c.name, &info))
+		h->up(h->arg, &info);
+	bad = watch(&c, &rec, pidfd, events, h, err);
+	qmp_close(events);
 	vm_forget(c.state_dir, c.name, &rec, NULL);
 	return bad;
 }

@@ -143,12 +143,8 @@ static int greet(struct qmp *q)
 	return qemu ? qmp_call(q, "qmp_capabilities", NULL, NULL) : -EPROTO;
 }
 
-int qmp_open(const char *path, unsigned timeout_ms, struct qmp **ret_qmp)
+int qmp_take(int fd, unsigned timeout_ms, struct qmp **ret_qmp)
 {
-	int fd = fd_connect(path);
-
-	if (fd < 0)
-		return fd;
 	struct qmp *q = calloc(1, sizeof(*q));
 
 	if (q)
@@ -170,6 +166,13 @@ int qmp_open(const char *path, unsigned timeout_ms, struct qmp **ret_qmp)
 	return 0;
 }
 
+int qmp_open(const char *path, unsigned timeout_ms, struct qmp **ret_qmp)
+{
+	int fd = fd_connect(path);
+
+	return fd < 0 ? fd : qmp_take(fd, timeout_ms, ret_qmp);
+}
+
 void qmp_close(struct qmp *q)
 {
 	if (!q)
@@ -177,6 +180,11 @@ void qmp_close(struct qmp *q)
 	fd_close(q->fd);
 	free(q->buf);
 	free(q);
+}
+
+int qmp_fd(const struct qmp *q)
+{
+	return q->fd;
 }
 
 const char *qmp_reason(const struct qmp *q)

@@ -80,6 +80,7 @@ struct vm_config {
 	/* for vm_hold(): QEMU stays in the foreground, may start nothing and gain no privilege, and
 	 * a guest that starts anew ends it */
 	bool held;
+	int events_fd; /* with held, and unless 0: where QEMU finds a control socket that is open */
 };
 
 /* Why a call failed: the field of vm_config at fault (or NULL) and a sentence. */
@@ -126,15 +127,25 @@ bool vm_io_uring_works(void);
  * words); other -errno. Nothing is left behind on failure. */
 int vm_start(const struct vm_config *cfg, struct vm_info *ret_info, struct vm_error *err);
 
+/* Who holds a machine, and what it is told, if it wants to know (NULL: it does not). */
+struct vm_holder {
+	/* A byte there asks for the end (VM_WISH_END, for which the guest gets grace_ms;
+	 * VM_WISH_KILL: at once) or for another call of up (VM_WISH_TELL). -1: nobody wishes. */
+	int wish_fd;
+	unsigned grace_ms;
+	void (*up)(void *arg, const struct vm_info *info); /* QEMU has set up its devices */
+	/* The guest has closed the port of vm_function, as it does when its program ends. It may
+	 * have opened it again by now. */
+	void (*left)(void *arg);
+	void *arg;
+};
+
 /* As vm_start(), but QEMU is a child of the caller, ends with it, and this returns when it has
  * ended: that of the same name which is just ending is waited for, and at the end the directory is
- * removed. @up is told when QEMU has set up its devices. A byte on @wish_fd asks for the end
- * (VM_WISH_END, for which the guest gets @grace_ms; VM_WISH_KILL: at once) or for another call of
- * @up (VM_WISH_TELL). -1: nobody wishes.
+ * removed.
  * Return: 0 when it was asked to end; -ECHILD when it ended by itself (@err has its words); as
  * vm_start(). */
-int vm_hold(const struct vm_config *cfg, int wish_fd, unsigned grace_ms,
-	    void (*up)(void *arg, const struct vm_info *info), void *arg, struct vm_error *err);
+int vm_hold(const struct vm_config *cfg, const struct vm_holder *holder, struct vm_error *err);
 
 #define VM_WISH_TELL 't'
 #define VM_WISH_END 'e'

@@ -249,8 +249,9 @@ static void held_up(void *arg, const struct vm_info *info)
 	tell_holder(text);
 }
 
-static void not_told(void *arg, const struct vm_info *info)
+static void port_left(void *arg)
 {
+	tell_holder("left");
 }
 
 /* Starts it and stays until it has ended. */
@@ -262,8 +263,12 @@ static int hold(const struct vm_config *cfg, struct ctl_error *err)
 
 	if (is_held)
 		fcntl(HOLDER_FD, F_SETFD, FD_CLOEXEC); /* nothing for QEMU */
-	int code = vm_hold(cfg, is_held ? HOLDER_FD : -1, HELD_GRACE_MS,
-			   is_held ? held_up : not_told, &why, &why);
+	const struct vm_holder holder = { .wish_fd = is_held ? HOLDER_FD : -1,
+					  .grace_ms = HELD_GRACE_MS,
+					  .up = is_held ? held_up : NULL,
+					  .left = is_held ? port_left : NULL,
+					  .arg = &why };
+	int code = vm_hold(cfg, &holder, &why);
 
 	if (!code)
 		return 0;

@@ -285,6 +285,22 @@ void host_give_up(struct host *h, void *spec, const char *why)
 		lose(h, why);
 }
 
+void host_program_left(struct host *h, void *spec)
+{
+	struct program *all[] = { h->now, h->next, h->before };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++) {
+		struct program *p = all[i];
+
+		if (!p || p->spec != spec || !p->is_ready || p->fault)
+			continue;
+		p->is_reborn = true;
+		p->fault = "the program has ended";
+		take_words(h, p); /* perhaps the spec has gone */
+		return;
+	}
+}
+
 bool host_is_ready(const struct host *h, const void *spec)
 {
 	const struct program *p = spec == h->spec ? h->now : spec == h->spec_next ? h->next :

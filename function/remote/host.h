@@ -83,6 +83,9 @@ void host_start_later(struct host *h, void *spec, bool is_new);
 void host_retry(struct host *h, void *spec);
 /* The machine of @spec has ended, for @why. @had_come: its program could be spoken to before. */
 void host_machine_ended(struct host *h, void *spec, bool had_come, const char *why);
+/* The program of @spec, which is in a machine, has let go of its port: it has ended. If another has
+ * begun by now that is greeted again. */
+void host_program_left(struct host *h, void *spec);
 /* The machine of @spec is being ended, for @why. */
 void host_give_up(struct host *h, void *spec, const char *why);
 /* Whether the program of @spec is ready. */

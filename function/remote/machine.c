@@ -17,6 +17,7 @@
 #define KEY_MEMORY "memory"
 #define KEY_CONNECTION "connection"
 #define WORD_MAX 600 /* of the holder's */
+#define AGAIN_NS (30 * NS_PER_S) /* for a guest that has booted to start the program again */
 #define KILL_NS (20 * NS_PER_S) /* for the holder to end, with what it has to clear away */
 
 /* What it is told, a byte each; as vm/vm.h has them. */
@@ -34,6 +35,8 @@ struct machine {
 	struct loop_watch timer;      /* to the end of patience with its guest */
 	bool had_come;		      /* QEMU has connected, since the holder was started */
 	bool is_ending;		      /* it has been told to */
+	bool has_left;		      /* its program has ended, and the host was not yet told */
+	bool has_booted;	      /* there has been a program */
 	char why[HOST_WHY_MAX], accel[8], note[HOST_WHY_MAX];
 };
 
@@ -106,6 +109,8 @@ static bool take_word(struct machine *m)
 	} else if (sscanf(text, "up %*d %7s %n", accel, &at) == 1 && at) {
 		copy_text(m->accel, sizeof(m->accel), accel);
 		copy_text(m->note, sizeof(m->note), text + at);
+	} else if (!strcmp(text, "left")) {
+		m->has_left = true;
 	}
 	return true;
 }
@@ -117,6 +122,11 @@ static void words_ready(struct loop_watch *w, uint32_t events)
 	/* the end of it is seen by its pidfd */
 	if (!take_word(m) && events & (EPOLLHUP | EPOLLRDHUP))
 		loop_del(m->conf.loop, w);
+	if (!m->has_left)
+		return;
+	m->has_left = false;
+	m->has_booted |= host_is_ready(m->conf.host, m->conf.spec);
+	host_program_left(m->conf.host, m->conf.spec); /* perhaps m has gone */
 }
 
 static void wish(struct machine *m, enum wish what)
@@ -178,7 +188,7 @@ static int watch_holder(struct machine *m, const struct machine_holder *holder)
 	m->words = (struct loop_watch){ m->holder.sock, words_ready };
 	m->end = (struct loop_watch){ m->holder.pidfd, end_ready };
 	m->had_come = m->conn_fd >= 0;
-	m->is_ending = false;
+	m->is_ending = m->has_left = m->has_booted = false;
 	*m->why = *m->accel = *m->note = '\0';
 	int err = loop_add(m->conf.loop, &m->words, EPOLLIN);
 	if (!err)
@@ -303,8 +313,9 @@ int machine_start(struct machine *m, struct host_process *ret, char *why)
 	if (sock < 0)
 		return -errno;
 	getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &len);
-	if (m->holder.pid && !m->is_ending) /* another program of the same guest gets as long */
-		timer_set(m->timer.fd, m->conf.boot_ns);
+	if (m->holder.pid && !m->is_ending)
+		timer_set(m->timer.fd, m->has_booted ? min_u64(m->conf.boot_ns, AGAIN_NS) :
+						       m->conf.boot_ns);
 	*ret = (struct host_process){ .pid = peer.pid, .sock = sock, .pidfd = -1,
 				      .region = m->region, .is_held = m->holder.pid };
 	return 0;

@@ -12,7 +12,8 @@
 
 struct machine;
 
-/* The process that holds a machine: it says "up PID ACCEL NOTE" and "down WHY", a message each. */
+/* The process that holds a machine: it says "up PID ACCEL NOTE", "left" (the guest has
+ * closed the port, which it may have opened again by now) and "down WHY", a message each. */
 struct machine_holder {
 	pid_t pid;
 	int sock, pidfd;

@@ -15,7 +15,7 @@ struct program {
 	struct loop_watch words, end; /* its socket; its pidfd */
 	bool watched;
 	bool is_ready, has_ended;
-	bool is_reborn; /* another has begun in its place, in the same machine */
+	bool is_reborn; /* another has begun in its place, or will, in the same machine */
 	/* the disk of channel refused_id, for this errno; what comes then is not yet read */
 	int refused;
 	uint32_t refused_id;

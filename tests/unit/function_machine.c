@@ -524,9 +524,34 @@ static void is_ended_when_its_guest_does_not_come(void **state)
 	close(fd);
 }
 
+/* A host that has lost a program waits before it speaks to the next one. */
+static void await_greeting(struct meeting *m)
+{
+	while (state_of(m) == HOST_DOWN)
+		assert_true(loop_turn(&m->loop, 20000) >= 0);
+	turn(m);
+}
+
+/* Says READY to the newest greeting there is. */
+static void say_ready(struct meeting *m, int fd)
+{
+	struct fn_msg hello = { 0 };
+
+	while (recv(fd, &hello, sizeof(hello), MSG_DONTWAIT) == sizeof(hello))
+		;
+	assert_int_equal(le16toh(hello.kind), FN_HELLO);
+	struct fn_msg ready = { .magic = htole32(FN_MAGIC), .kind = htole16(FN_READY),
+				.abi = htole16(FN_ABI_NEWEST), .channel = hello.channel,
+				.size_b = htole64(machine_region(the_machine)->id) };
+
+	assert_int_equal(send(fd, &ready, sizeof(ready), 0), sizeof(ready));
+	turn(m);
+	assert_int_equal(state_of(m), HOST_UP);
+}
+
 static void is_not_begun_anew_for_a_program_that_is(void **state)
 {
-	struct fn_msg m_, hello;
+	struct fn_msg born = { .magic = htole32(FN_MAGIC), .kind = htole16(FN_BORN) };
 	struct meeting m;
 
 	meet_own(&m);
@@ -535,20 +560,45 @@ static void is_not_begun_anew_for_a_program_that_is(void **state)
 
 	turn(&m);
 	for (unsigned i = 0; i < 2; i++) {
-		assert_int_equal(recv(fd, &hello, sizeof(hello), MSG_DONTWAIT), sizeof(hello));
-		m_ = (struct fn_msg){ .magic = htole32(FN_MAGIC), .kind = htole16(FN_READY),
-				      .abi = htole16(FN_ABI_NEWEST), .channel = hello.channel,
-				      .size_b = htole64(machine_region(the_machine)->id) };
-		send(fd, &m_, sizeof(m_), 0);
+		say_ready(&m, fd);
+		assert_int_equal(send(fd, &born, sizeof(born), 0), sizeof(born));
 		turn(&m);
-		assert_int_equal(state_of(&m), HOST_UP);
-		m_.kind = htole16(FN_BORN);
-		send(fd, &m_, sizeof(m_), 0);
-		while (state_of(&m) == HOST_UP || state_of(&m) == HOST_DOWN)
-			assert_true(loop_turn(&m.loop, 20000) >= 0);
+		await_greeting(&m);
 		why = why_of(&m);
 		assert_string_equal(why, "it has been started anew");
 	}
+	assert_int_equal(held.started, 1);
+	assert_int_equal(wished(), 0);
+	part(&m);
+	holder_ends(&m, NULL);
+	close(fd);
+}
+
+static void a_program_s_end_is_noticed_before_the_next_one_begins(void **state)
+{
+	struct fn_msg born = { .magic = htole32(FN_MAGIC), .kind = htole16(FN_BORN) };
+	struct meeting m;
+
+	meet_own(&m);
+	int fd = fd_connect(m.path);
+
+	turn(&m);
+	assert_int_equal(send(held.sock, "left", 4, 0), 4); /* none has been there */
+	turn(&m);
+	assert_null(why_of(&m));
+	say_ready(&m, fd);
+	assert_int_equal(send(held.sock, "left", 4, 0), 4);
+	turn(&m);
+	assert_int_not_equal(state_of(&m), HOST_UP);
+	assert_string_equal(why_of(&m), "the program has ended");
+	assert_int_equal(send(fd, &born, sizeof(born), 0), sizeof(born));
+	await_greeting(&m);
+	say_ready(&m, fd);
+	/* one that comes too late, for a program that is there: it is greeted again, no more */
+	assert_int_equal(send(held.sock, "left", 4, 0), 4);
+	turn(&m);
+	await_greeting(&m);
+	say_ready(&m, fd);
 	assert_int_equal(held.started, 1);
 	assert_int_equal(wished(), 0);
 	part(&m);
@@ -576,6 +626,7 @@ int main(void)
 		cmocka_unit_test(is_told_apart_by_how_it_runs),
 		cmocka_unit_test(is_ended_when_its_guest_does_not_come),
 		cmocka_unit_test(is_not_begun_anew_for_a_program_that_is),
+		cmocka_unit_test(a_program_s_end_is_noticed_before_the_next_one_begins),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

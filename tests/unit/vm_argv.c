@@ -183,13 +183,19 @@ static void shares_memory_and_a_port_as_a_function(void **state)
 	assert_string_equal(option(argv, "-chardev", 2),
 			    "socket,id=function,path=/run/f,,n.function,reconnect=1");
 	assert_string_equal(option(argv, "-device", 3),
-			    "virtserialport,chardev=function,name=a.port");
+			    "virtserialport,chardev=function,name=a.port,id=port");
 	vm_argv_free(argv);
 	/* one that has been let go of does not come to the next one's door */
 	cfg.held = true;
 	argv = build(&cfg);
 	assert_string_equal(option(argv, "-chardev", 2),
 			    "socket,id=function,path=/run/f,,n.function");
+	assert_false(has(argv, "-mon"));
+	vm_argv_free(argv);
+	cfg.events_fd = 7;
+	argv = build(&cfg);
+	assert_string_equal(option(argv, "-chardev", 1), "socket,id=events,fd=7");
+	assert_string_equal(option(argv, "-mon", 0), "chardev=events,mode=control");
 	vm_argv_free(argv);
 }
 
