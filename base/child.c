@@ -2,7 +2,10 @@
 #include "base/child.h"
 
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 pid_t child_fork(void)
@@ -15,4 +18,17 @@ pid_t child_fork(void)
 	if (getppid() != parent) /* it ended before the line above: no signal comes */
 		_exit(127);
 	return 0;
+}
+
+void child_how(int status, char *ret_text, size_t size)
+{
+	int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+	const char *name = sig ? sigabbrev_np(sig) : NULL;
+
+	if (name)
+		snprintf(ret_text, size, "was killed by SIG%s", name);
+	else if (sig)
+		snprintf(ret_text, size, "was killed by signal %d", sig);
+	else
+		snprintf(ret_text, size, "exited with status %d", WEXITSTATUS(status));
 }

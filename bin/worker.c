@@ -92,9 +92,9 @@ static int ask_spawn(void *arg, struct ctl_spawn *s)
 	return 0;
 }
 
-static int ask_kill(void *arg, pid_t pid)
+static bool ask_kill(void *arg, pid_t pid, int *ret_status)
 {
-	return link_kill(arg, pid);
+	return link_kill(arg, pid, ret_status) == LINK_HAD_ENDED;
 }
 
 static int ask_save(void *arg, const char *text, size_t len_b)

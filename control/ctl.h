@@ -153,7 +153,8 @@ struct ctl_opener {
 	/* Return: 0; -ENOENT: no such program, or none to adopt; -errno. NULL: nobody starts
 	 * any. */
 	int (*spawn)(void *arg, struct ctl_spawn *s);
-	int (*kill)(void *arg, pid_t pid);
+	/* As ctl_kill(). */
+	bool (*kill)(void *arg, pid_t pid, int *ret_status);
 	struct keep *keep; /* what outlives the process; NULL: nothing does */
 };
 
@@ -177,7 +178,8 @@ void ctl_unmake(void);
 
 /* Starts a program, or adopts one; as ctl_opener.spawn. Return: 0; -ENOSYS; -errno. */
 int ctl_spawn(struct ctl_spawn *s);
-void ctl_kill(pid_t pid);
+/* Ends it. Return: whether it is known how it had ended before: *ret_status, as waitpid() says. */
+bool ctl_kill(pid_t pid, int *ret_status);
 
 /* A listening Unix stream socket. @group may be NULL. Error ids: socket_in_use, path_too_long,
  * denied, no_group, listen_failed. ctl_unlisten() takes its file away and closes the keeper's copy;

@@ -104,10 +104,9 @@ int ctl_spawn(struct ctl_spawn *s)
 	return opener->spawn ? opener->spawn(opener->arg, s) : -ENOSYS;
 }
 
-void ctl_kill(pid_t pid)
+bool ctl_kill(pid_t pid, int *ret_status)
 {
-	if (opener->kill)
-		opener->kill(opener->arg, pid);
+	return opener->kill && opener->kill(opener->arg, pid, ret_status);
 }
 
 int ctl_listen(const char *path, mode_t mode, const char *group, const char *param,

@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/wait.h>
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -182,9 +183,7 @@ static void reaped(struct worker *w, int status)
 	pid_t pid = w->pid;
 	char how[64];
 
-	snprintf(how, sizeof(how), WIFSIGNALED(status) ? "was ended by signal %d" :
-							 "ended with status %d",
-		 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	child_how(status, how, sizeof(how));
 	w->pid = 0;
 	if (w->is_dead) /* what is left of it can go */
 		set_timer(&k->settle, SETTLE_MS);
@@ -212,7 +211,7 @@ void crew_reap(struct keeper *k)
 
 	/* those that hold the memory of dead ones are children, too, and so are programs */
 	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
-		programs_reaped(&k->office.programs, pid);
+		programs_reaped(&k->office.programs, pid, status);
 		upgrade_reaped(k, pid, status);
 		list_for_each(it, tmp, &k->workers) {
 			struct worker *w = list_entry(it, struct worker, node);

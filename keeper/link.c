@@ -71,7 +71,7 @@ static int send_request(const struct link *l, const struct keeper_request *req, 
 }
 
 /* Return: -errno of either side; otherwise 0, with *ret_fd the descriptor that came, or -1. */
-static int take_answer(const struct link *l, int *ret_fd)
+static int take_whole(const struct link *l, struct keeper_answer *ret, int *ret_fd)
 {
 	struct keeper_answer answer;
 	unsigned nfd = 0;
@@ -82,6 +82,8 @@ static int take_answer(const struct link *l, int *ret_fd)
 		return (int)n;
 	if (n != sizeof(answer))
 		answer.err = -EPIPE;
+	else
+		*ret = answer;
 	if (!nfd)
 		got = -1;
 	if (answer.err || !ret_fd)
@@ -89,6 +91,13 @@ static int take_answer(const struct link *l, int *ret_fd)
 	if (ret_fd)
 		*ret_fd = got;
 	return answer.err;
+}
+
+static int take_answer(const struct link *l, int *ret_fd)
+{
+	struct keeper_answer answer;
+
+	return take_whole(l, &answer, ret_fd);
 }
 
 static void take_ahead(struct link *l)
@@ -340,11 +349,21 @@ int link_spawn(struct link *l, const struct link_spawn *s, struct link_program *
 	return n == sizeof(answer) && answer.err ? answer.err : -EPIPE;
 }
 
-int link_kill(struct link *l, int32_t pid)
+int link_kill(struct link *l, int32_t pid, int *ret_status)
 {
 	struct keeper_request req = { .op = KEEPER_KILL, .flags = (uint32_t)pid };
+	struct keeper_answer a = { 0 };
 
-	return ask(l, &req, -1, NULL);
+	pthread_mutex_lock(&l->lock);
+	take_all_ahead(l);
+	int err = send_request(l, &req, -1);
+	if (!err)
+		err = take_whole(l, &a, NULL);
+	pthread_mutex_unlock(&l->lock);
+	if (a.pid != pid)
+		return err;
+	*ret_status = (int)a.jail;
+	return LINK_HAD_ENDED;
 }
 
 int link_save(struct link *l, const char *text, size_t len_b)

@@ -77,7 +77,9 @@ struct link_spawn {
 
 /* Starts it, or finds one that runs since an earlier worker (adopt). Return: 0; -ENOENT; -errno. */
 int link_spawn(struct link *l, const struct link_spawn *s, struct link_program *ret);
-int link_kill(struct link *l, int32_t pid);
+/* Return: 0; LINK_HAD_ENDED: before, by *ret_status, as waitpid() says; -ESRCH; -errno. */
+int link_kill(struct link *l, int32_t pid, int *ret_status);
+#define LINK_HAD_ENDED 1
 
 /* Every disk of the state is here: lets go of predecessors' sockets that none has asked for, and
  * of their files. Return: how many. */

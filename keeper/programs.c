@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/child.h"
@@ -51,13 +52,16 @@ void programs_fini(struct programs *ps)
 	}
 }
 
-void programs_reaped(struct programs *ps, pid_t pid)
+void programs_reaped(struct programs *ps, pid_t pid, int status)
 {
 	list_for_each(it, tmp, &ps->all) {
 		struct program *p = list_entry(it, struct program, node);
 
-		if (p->pid == pid)
-			forget(ps, p);
+		if (p->pid != pid)
+			continue;
+		ps->ended[ps->nended % PROGRAMS_ENDED].pid = pid;
+		ps->ended[ps->nended++ % PROGRAMS_ENDED].status = status;
+		forget(ps, p);
 	}
 	if (ps->starting && ps->starting->pid == pid)
 		ps->starting->pid = 0;
@@ -264,12 +268,38 @@ int programs_adopt(struct programs *ps, pid_t pid, const int fds[2], uint32_t ja
 	return 0;
 }
 
-static int kill_one(const struct programs *ps, pid_t pid)
+/* What is known of the end of process @pid, if it has ended. */
+static void say_how(const struct programs *ps, pid_t pid, struct keeper_answer *a)
 {
-	list_for_each(it, tmp, &ps->all)
-		if (list_entry(it, struct program, node)->pid == pid)
-			return kill(pid, SIGKILL) ? -errno : 0;
-	return -ESRCH;
+	unsigned n = min_u32(ps->nended, PROGRAMS_ENDED);
+
+	for (unsigned i = 0; i < n; i++) { /* numbers are used again: the last one first */
+		unsigned at = (ps->nended - 1 - i) % PROGRAMS_ENDED;
+
+		if (ps->ended[at].pid != pid)
+			continue;
+		a->pid = pid;
+		a->jail = (uint32_t)ps->ended[at].status;
+		return;
+	}
+}
+
+static void kill_one(struct programs *ps, pid_t pid, struct keeper_answer *ret)
+{
+	int status;
+
+	*ret = (struct keeper_answer){ .err = -ESRCH };
+	list_for_each(it, tmp, &ps->all) {
+		if (list_entry(it, struct program, node)->pid != pid)
+			continue;
+		if (waitpid(pid, &status, WNOHANG) == pid) { /* who asks has heard of it before us */
+			programs_reaped(ps, pid, status);
+			break;
+		}
+		ret->err = kill(pid, SIGKILL) ? -errno : 0;
+		return;
+	}
+	say_how(ps, pid, ret);
 }
 
 static bool makes_sense(const struct keeper_request *req, unsigned nfd)
@@ -285,14 +315,16 @@ int programs_serve(struct programs *ps, const struct keeper_request *req, const 
 		   unsigned nfd, struct program_result *ret)
 {
 	struct program *p = NULL;
-	int err;
 
 	if (req->op != KEEPER_KILL && !makes_sense(req, nfd))
 		return -EPROTO;
-	if (req->op == KEEPER_SPAWN)
-		err = spawn(ps, req, fds, nfd);
-	else
-		err = req->op == KEEPER_KILL ? kill_one(ps, (pid_t)req->flags) : adopt(ps, req, &p);
+	if (req->op == KEEPER_KILL) {
+		*ret = (struct program_result){ 0 };
+		kill_one(ps, (pid_t)req->flags, &ret->answer);
+		return 0;
+	}
+	int err = req->op == KEEPER_SPAWN ? spawn(ps, req, fds, nfd) : adopt(ps, req, &p);
+
 	if (err == PROGRAMS_STARTING)
 		return err;
 	*ret = (struct program_result){ .answer.err = err };

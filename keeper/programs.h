@@ -10,6 +10,8 @@
 #include "base/list.h"
 #include "keeper/proto.h"
 
+#define PROGRAMS_ENDED 16
+
 /* What a machine may have, as office.c judges it. */
 enum machine_part { MACHINE_READS, MACHINE_WRITES, MACHINE_CONNECTS };
 
@@ -25,6 +27,11 @@ struct programs {
 	int report_fd;
 	uint32_t said[2];
 	size_t heard_b;
+	struct {
+		pid_t pid; /* 0: none */
+		int status;
+	} ended[PROGRAMS_ENDED]; /* those that were last, for who asks how */
+	unsigned nended;
 };
 
 struct program {
@@ -68,8 +75,8 @@ bool programs_starting(const struct programs *ps);
 int programs_adopt(struct programs *ps, pid_t pid, const int fds[2], uint32_t jail,
 		   const struct keeper_request *req);
 bool programs_concerns(uint32_t op);
-/* Child @pid has ended: forgets it if it was one of these. */
-void programs_reaped(struct programs *ps, pid_t pid);
+/* Child @pid has ended, by @status: forgets it if it was one of these, but for that. */
+void programs_reaped(struct programs *ps, pid_t pid, int status);
 /* A new worker adopts them anew. */
 void programs_unclaim(struct programs *ps);
 /* Kills those that no worker has adopted. */

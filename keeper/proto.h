@@ -52,7 +52,9 @@ enum keeper_op {
 	 * shares comes with it */
 	KEEPER_SPAWN,
 	KEEPER_ADOPT,	 /* the same, of one that runs since an earlier worker */
-	KEEPER_KILL,	 /* the program of process flags, by SIGKILL */
+	/* the program of process flags, by SIGKILL -> if it had ended before, and that is still
+	 * known: pid, and in jail how, as waitpid() says */
+	KEEPER_KILL,
 	KEEPER_HEALTHY,	 /* flags disks are served */
 	KEEPER_SETTLED,	 /* every disk is here: programs not asked for are nobody's */
 };
@@ -75,8 +77,8 @@ struct keeper_request {
 /* Every request has one answer, in order; a descriptor comes with it where one was asked for. */
 struct keeper_answer {
 	int32_t err; /* 0 or -errno */
-	int32_t pid; /* SPAWN, ADOPT */
-	uint32_t jail; /* SPAWN, ADOPT: 1 << enum keeper_jail of those that hold */
+	int32_t pid; /* SPAWN, ADOPT; KILL */
+	uint32_t jail; /* KILL; SPAWN, ADOPT: 1 << enum keeper_jail of those that hold */
 };
 
 /* What keeps a program from the rest of the host. */

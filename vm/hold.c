@@ -66,11 +66,10 @@ static int ended(const struct vm_config *cfg, pid_t pid, struct vm_error *err)
 	vm_read_log(cfg, said, sizeof(said));
 	if (*said)
 		return vm_fail(err, -ECHILD, NULL, "QEMU: %s", said);
-	if (WIFSIGNALED(status))
-		return vm_fail(err, -ECHILD, NULL, "QEMU was ended by signal %d (%s)",
-			       WTERMSIG(status), strsignal(WTERMSIG(status)));
-	return vm_fail(err, -ECHILD, NULL, WEXITSTATUS(status) ? "QEMU gave up without a word" :
-								  "its guest has stopped");
+	if (WIFEXITED(status) && !WEXITSTATUS(status))
+		return vm_fail(err, -ECHILD, NULL, "its guest has stopped");
+	child_how(status, said, sizeof(said));
+	return vm_fail(err, -ECHILD, NULL, "QEMU %s", said);
 }
 
 /* Waits until QEMU answers on its control socket, which is when it has set up its devices. */

@@ -163,6 +163,25 @@ static void lose(struct host *h, const char *why)
 	program_lost(h);
 }
 
+/* Says that it has ended, and how if that is known. Its socket tells of that first. */
+static void say_end(struct host *h, const struct program *p, char *why)
+{
+	char how[HOST_WHY_MAX / 2];
+	bool known = h->starter->how && p->process.pidfd >= 0 &&
+		     program_await_end(p, clock_ns() + END_NS) &&
+		     h->starter->how(p->spec, &p->process, how, sizeof(how));
+
+	snprintf(why, HOST_WHY_MAX, "it %s", known ? how : "has ended");
+}
+
+static void lose_ended(struct host *h, const struct program *p)
+{
+	char why[HOST_WHY_MAX];
+
+	say_end(h, p, why);
+	lose(h, why);
+}
+
 static void becomes_ready(struct host *h)
 {
 	h->is_untried = false;
@@ -206,8 +225,10 @@ static void take_words(struct host *h, struct program *p)
 	}
 	if (p->fault)
 		lose(h, p->fault);
+	else if (p->has_ended && p->process.region)
+		lose(h, "its machine has ended");
 	else if (p->has_ended)
-		lose(h, p->process.region ? "its machine has ended" : "it has ended");
+		lose_ended(h, p);
 	else if (p->is_ready && !was_ready && is_good(h, p))
 		becomes_ready(h);
 	else if (p->refused)
@@ -365,6 +386,10 @@ static int try_program(struct host *h, const struct host_process *process, void 
 	if (!err) {
 		*ret = p;
 		return 0;
+	}
+	if (err == -ECHILD) {
+		say_end(h, p, why);
+		strncat(why, " (posternd's log has what it said)", HOST_WHY_MAX - strlen(why) - 1);
 	}
 	if (p)
 		host_end_program(h, p, false);

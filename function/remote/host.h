@@ -47,6 +47,9 @@ struct host_starter {
 	void (*rolled_back)(const char *name, void *spec, void *spec_before);
 	/* The memory that its machine shares. NULL, or Return: NULL: it is a process. */
 	struct region *(*region)(void *spec);
+	/* It has ended. NULL, or Return: false: nobody knows how; true: "was killed by ..." and the
+	 * like. */
+	bool (*how)(void *spec, const struct host_process *p, char *ret, size_t size);
 };
 
 enum host_state { HOST_DOWN, HOST_STARTING, HOST_UP };

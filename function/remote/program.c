@@ -203,7 +203,7 @@ static int await(struct program *p, bool (*done)(const struct program *p), uint6
 		if (p->fault)
 			return fail(why, -EPROTO, p->fault);
 		if (p->has_ended)
-			return fail(why, -ECHILD, "it has ended (posternd's log has what it said)");
+			return fail(why, -ECHILD, "it has ended");
 		if (done(p))
 			return 0;
 		uint64_t now_ns = clock_ns();
@@ -237,7 +237,7 @@ int program_await_channels(struct program *p, uint64_t until_ns, char *why)
 	return await(p, has_answered, until_ns, why);
 }
 
-bool program_await_end(struct program *p, uint64_t until_ns)
+bool program_await_end(const struct program *p, uint64_t until_ns)
 {
 	struct pollfd w = { .fd = p->process.pidfd, .events = POLLIN };
 

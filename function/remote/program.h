@@ -42,7 +42,7 @@ bool program_read(struct program *p);
 int program_await_ready(struct program *p, uint64_t until_ns, char *why);
 int program_await_channels(struct program *p, uint64_t until_ns, char *why);
 /* Waits until it has ended. Return: whether it has. */
-bool program_await_end(struct program *p, uint64_t until_ns);
+bool program_await_end(const struct program *p, uint64_t until_ns);
 
 /* Offers it the lane @l. Any thread but a poller's. Return: 0; -errno. */
 int program_offer(struct program *p, struct remote_lane *l, uint32_t flags, struct channel **ret);

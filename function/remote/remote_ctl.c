@@ -97,7 +97,7 @@ static void rolled_back(const char *name, void *spec, void *spec_before)
 
 static const struct host_starter starter = {
 	.start = spec_start, .kill = spec_kill, .free = free_spec, .commit = commit,
-	.rolled_back = rolled_back, .region = spec_region,
+	.rolled_back = rolled_back, .region = spec_region, .how = spec_how,
 };
 
 static struct entry *entry_new(const char *name, const json_t *conf)

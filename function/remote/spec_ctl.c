@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/cpus.h"
 #include "base/fd.h"
@@ -350,7 +351,14 @@ static int hold_machine(void *spec, int memory_fd, struct machine_holder *ret, c
 	return code;
 }
 
-static const struct machine_ops machine_ops = { .hold = hold_machine, .kill = ctl_kill };
+static void kill_holder(pid_t pid)
+{
+	int status;
+
+	ctl_kill(pid, &status);
+}
+
+static const struct machine_ops machine_ops = { .hold = hold_machine, .kill = kill_holder };
 
 /* What the machine in the place of @s has kept is apart from the other's. */
 static int scope_of(const struct spec *s, struct keep_scope *ret)
@@ -480,7 +488,17 @@ void spec_kill(void *spec, const struct host_process *p)
 	if (s->machine)
 		machine_kill(s->machine);
 	else
-		ctl_kill(p->pid);
+		kill_holder(p->pid);
+}
+
+bool spec_how(void *spec, const struct host_process *p, char *ret, size_t size)
+{
+	int status;
+
+	if (((struct spec *)spec)->machine || !ctl_kill(p->pid, &status))
+		return false;
+	child_how(status, ret, size);
+	return true;
 }
 
 struct region *spec_region(void *spec)

@@ -38,6 +38,7 @@ int spec_close(struct spec *s, bool forget);
 /* As host_starter's. */
 int spec_start(const char *name, void *spec, struct host_process *ret, char *why);
 void spec_kill(void *spec, const struct host_process *p);
+bool spec_how(void *spec, const struct host_process *p, char *ret, size_t size);
 struct region *spec_region(void *spec);
 
 /* What its machine is called in `vm list`. */

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/fd.h"
 #include "keeper/jail.h"
 #include "keeper/programs.h"
@@ -77,8 +78,10 @@ static void await_end(int pidfd)
 /* As the keeper does at SIGCHLD. */
 static void reap(void)
 {
-	for (pid_t pid; (pid = waitpid(-1, NULL, WNOHANG)) > 0;)
-		programs_reaped(&programs, pid);
+	int status;
+
+	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+		programs_reaped(&programs, pid, status);
 }
 
 static void starts_a_program_with_its_descriptors(void **state)
@@ -166,6 +169,48 @@ static void kills_only_what_it_has_started(void **state)
 	assert_int_equal(serve(&end, NULL, 0, &answer, none), -ESRCH);
 	close(fds[0]);
 	close(fds[1]);
+}
+
+/* How the keeper says that @run ended, by signal @sig if that is not 0; @is_reaped: it has heard of
+ * that before it is asked. */
+static int end_of(const char *run, int sig, bool is_reaped)
+{
+	struct keeper_request spawn = request(KEEPER_SPAWN, run), end = request(KEEPER_KILL, "");
+	struct keeper_answer answer;
+	int fds[2];
+
+	assert_int_equal(serve(&spawn, NULL, 0, &answer, fds), 0);
+	pid_t pid = answer.pid;
+
+	if (sig)
+		assert_int_equal(kill(pid, sig), 0);
+	await_end(fds[1]);
+	if (is_reaped)
+		reap();
+	end.flags = (uint32_t)pid;
+	assert_int_equal(serve(&end, NULL, 0, &answer, fds), -ESRCH);
+	assert_int_equal(answer.pid, pid);
+	assert_int_equal(programs.n, 0);
+	close(fds[0]);
+	close(fds[1]);
+	return (int)answer.jail;
+}
+
+static void says_how_a_program_has_ended(void **state)
+{
+	char how[64];
+
+	for (unsigned is_reaped = 0; is_reaped < 2; is_reaped++) {
+		child_how(end_of("sh -c 'exit 3'", 0, is_reaped), how, sizeof(how));
+		assert_string_equal(how, "exited with status 3");
+		child_how(end_of("sleep 1000", SIGSEGV, is_reaped), how, sizeof(how));
+		assert_string_equal(how, "was killed by SIGSEGV");
+	}
+	/* of those that were last */
+	for (unsigned i = 0; i < PROGRAMS_ENDED + 1; i++)
+		end_of("true", 0, true);
+	child_how(SIGRTMAX, how, sizeof(how));
+	assert_non_null(strstr(how, "was killed by signal "));
 }
 
 static void keeps_programs_for_the_next_worker(void **state)
@@ -309,6 +354,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(refuses_what_no_worker_asks_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(kills_only_what_it_has_started, setup, teardown),
+		cmocka_unit_test_setup_teardown(says_how_a_program_has_ended, setup, teardown),
 		cmocka_unit_test_setup_teardown(keeps_programs_for_the_next_worker, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(starts_a_machine_by_words_that_are_judged, setup,
