@@ -70,7 +70,8 @@ static int send_request(const struct link *l, const struct keeper_request *req, 
 	return fd_send(l->request_fd, req, KEEPER_REQUEST_MIN_B + strlen(req->path), &fd, fd >= 0);
 }
 
-/* Return: -errno of either side; otherwise 0, with *ret_fd the descriptor that came, or -1. */
+/* Return: -errno of either side; otherwise 0, with *ret_fd the descriptor that came, or -1. *ret is
+ * as it was if none came. */
 static int take_whole(const struct link *l, struct keeper_answer *ret, int *ret_fd)
 {
 	struct keeper_answer answer;

@@ -292,7 +292,8 @@ static void kill_one(struct programs *ps, pid_t pid, struct keeper_answer *ret)
 	list_for_each(it, tmp, &ps->all) {
 		if (list_entry(it, struct program, node)->pid != pid)
 			continue;
-		if (waitpid(pid, &status, WNOHANG) == pid) { /* who asks has heard of it before us */
+		/* who asks may have heard of it before us */
+		if (waitpid(pid, &status, WNOHANG) == pid) {
 			programs_reaped(ps, pid, status);
 			break;
 		}
