@@ -64,7 +64,7 @@ static int on_hello(struct pfn *p, const struct fn_msg *hello)
 	if (agreed)
 		m.abi = htole16((uint16_t)min_u32(newest, FN_ABI_NEWEST));
 	m.size_b = htole64(p->memory_id);
-	m.flags = htole32(conf->own_io ? FN_M_OWN_IO : 0);
+	m.flags = htole32((conf->own_io ? FN_M_OWN_IO : 0u) | (p->is_bar ? FN_M_BAR : 0u));
 	m.down = htole32(conf->down & PFN_SET_ALL);
 	m.up = htole32(conf->up & PFN_SET_ALL);
 	m.with_data = htole32(conf->with_data & PFN_SET_ALL);

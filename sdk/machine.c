@@ -2,7 +2,8 @@
 /*
  * A machine of its own: a virtio-serial port for messages, and an NVDIMM that both sides map. The
  * guest is a stock one; its kernel makes a device DAX of the NVDIMM through sysfs, which needs
- * root, once.
+ * root, once. A kernel that cannot has the same memory in a BAR of ivshmem-plain, uncached: hosts
+ * that honour that take a hundred times as long for each word.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -20,9 +21,15 @@
 #define PORTS "/sys/class/virtio-ports"
 #define ND "/sys/bus/nd/devices/"
 #define DAX "/dev/dax0.0"
+#define PCI "/sys/bus/pci/devices"
+#define IVSHMEM_VENDOR 0x1af4
+#define IVSHMEM_DEVICE 0x1110
 #define MAP_B (FN_REGION_B - FN_REGION_OWN_B)
 /* between looks for a posternd that has gone: the port cannot be waited on then */
 #define AWAY_MS 20
+/* for a device DAX in a guest that has NVDIMMs */
+#define SETTLE_TURN_MS 20
+#define SETTLE_TURNS 250
 
 struct machine {
 	struct fn_stream stream;
@@ -79,11 +86,12 @@ static bool machine_found(void)
 	return find_port(path);
 }
 
-static uint64_t size_of(const char *path)
+/* Return: the number in @path; 0: there is none. */
+static uint64_t number_in(const char *path)
 {
 	char text[32];
 
-	return read_line(path, text, sizeof(text)) ? strtoull(text, NULL, 10) : 0;
+	return read_line(path, text, sizeof(text)) ? strtoull(text, NULL, 0) : 0;
 }
 
 /* Makes the NVDIMM, if it is ours by its size, a device DAX. */
@@ -101,7 +109,7 @@ static int make_dax(void)
 		{ "/sys/bus/nd/drivers/dax_pmem/bind", "dax0.0" },
 	};
 
-	if (size_of(ND "region0/size") != FN_REGION_B)
+	if (number_in(ND "region0/size") != FN_REGION_B)
 		return -ENODEV;
 	for (size_t i = 0; i < ARRAY_SIZE(step); i++) {
 		int err = write_line(step[i].path, step[i].text);
@@ -112,31 +120,90 @@ static int make_dax(void)
 	return 0;
 }
 
-static int map(struct pfn *p, struct machine *m)
+/* What both sides share of @path, @off_b behind its beginning. */
+static int map_from(const char *path, off_t off_b, struct machine *m)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	void *at = mmap(NULL, MAP_B, PROT_READ | PROT_WRITE, MAP_SHARED, fd, off_b);
+	int err = at == MAP_FAILED ? -errno : 0;
+
+	close(fd);
+	if (err)
+		return err;
+	if (le64toh(((struct fn_region *)at)->magic) != FN_REGION_MAGIC) {
+		munmap(at, MAP_B);
+		return -ENODEV;
+	}
+	m->at = at;
+	return 0;
+}
+
+static int map_dax(struct machine *m)
 {
 	int err = access(DAX, F_OK) ? make_dax() : 0;
 
-	if (!err && size_of("/sys/bus/dax/devices/dax0.0/size") != MAP_B)
-		err = -ENODEV;
-	int fd = err ? -1 : open(DAX, O_RDWR | O_CLOEXEC);
+	if (err)
+		return err;
+	return number_in("/sys/bus/dax/devices/dax0.0/size") == MAP_B ? map_from(DAX, 0, m) :
+									-ENODEV;
+}
 
-	if (!err && fd < 0)
-		err = -errno;
+/* The BAR of the device in @dir, which is another one's if its magic is not ours. resource2, and
+ * not resource2_wc: write combining would publish a ring's index before its entries. */
+static int map_bar_of(const char *dir, struct machine *m)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), PCI "/%s/vendor", dir);
+	if (number_in(path) != IVSHMEM_VENDOR)
+		return -ENODEV;
+	snprintf(path, sizeof(path), PCI "/%s/device", dir);
+	if (number_in(path) != IVSHMEM_DEVICE)
+		return -ENODEV;
+	snprintf(path, sizeof(path), PCI "/%s/enable", dir);
+	int err = write_line(path, "1"); /* firmware may have left its memory off */
+
+	if (err)
+		return err;
+	snprintf(path, sizeof(path), PCI "/%s/resource2", dir);
+	return map_from(path, FN_REGION_OWN_B, m);
+}
+
+static int map_bar(struct machine *m)
+{
+	DIR *all = opendir(PCI);
+	int err = -ENODEV;
+
+	for (struct dirent *d; all && err == -ENODEV && (d = readdir(all));)
+		err = map_bar_of(d->d_name, m);
+	if (all)
+		closedir(all);
+	return err;
+}
+
+static int map(struct pfn *p, struct machine *m)
+{
+	int dax_err = map_dax(m);
+
+	/* the kernel finds namespaces and makes devices in work of its own */
+	for (unsigned i = 0; dax_err && !access(ND, F_OK) && i < SETTLE_TURNS; i++) {
+		poll(NULL, 0, SETTLE_TURN_MS);
+		dax_err = map_dax(m);
+	}
+	int err = dax_err ? map_bar(m) : 0;
+
 	if (err) {
 		fprintf(stderr, "%s: no shared memory on " DAX ": %s; modules nfit, dax_pmem and "
-			"device_dax are needed, and root\n", p->conf->name, strerror(-err));
+			"device_dax are needed, and root. Nor on ivshmem-plain: %s\n",
+			p->conf->name, strerror(-dax_err), strerror(-err));
 		return err;
 	}
-	void *at = mmap(NULL, MAP_B, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-	close(fd);
-	if (at == MAP_FAILED)
-		return -errno;
-	m->at = at;
-	const struct fn_region *head = at;
-
-	p->memory_id = le64toh(head->id);
-	return le64toh(head->magic) == FN_REGION_MAGIC ? 0 : -ENODEV;
+	p->is_bar = dax_err;
+	p->memory_id = le64toh(((struct fn_region *)m->at)->id);
+	return 0;
 }
 
 /* One that posternd does not take, because there is none, is not missed: the next one greets. */

@@ -66,6 +66,7 @@ struct pfn {
 	int fd; /* the transport's */
 	void *own; /* the transport's */
 	uint64_t memory_id; /* of a machine's; 0 */
+	bool is_bar;	    /* that is ivshmem-plain's */
 	struct chan *chans;
 	unsigned turns; /* since the last look for messages */
 	unsigned quiet; /* turns without anything */

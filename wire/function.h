@@ -150,9 +150,10 @@ static_assert(sizeof(struct fn_rings) == 5 * 4096, "whole pages");
  * FN_HELLO comes first, and again from a new posternd: all that was before is void.
  *
  * A program in a machine of its own finds the same messages as a stream, whole ones behind each
- * other, on the virtio-serial port FN_PORT; and memory on an NVDIMM of FN_REGION_B, which it maps
- * as device DAX. The kernel of its guest keeps the first FN_REGION_OWN_B for itself; what follows
- * begins with a struct fn_region, and FN_DISK says where in it a channel lies, instead of bringing
+ * other, on the virtio-serial port FN_PORT; and memory of FN_REGION_B, in two places: on an NVDIMM,
+ * which it maps as device DAX, or, where its kernel cannot, in BAR 2 of an ivshmem-plain device.
+ * A guest's kernel keeps the first FN_REGION_OWN_B of an NVDIMM for itself; what follows begins
+ * with a struct fn_region, and FN_DISK says where in it a channel lies, instead of bringing
  * descriptors. Who sleeps is woken by FN_KICK, in both directions.
  */
 #define FN_SOCKET 3	  /* the descriptor that a process is started with */
@@ -182,6 +183,7 @@ enum fn_msg_flag {
 	FN_M_OWN_IO = 1 << 0,	/* READY: it makes I/O of its own, perhaps unasked */
 	FN_M_READONLY = 1 << 1, /* DISK: writes end with FN_RDONLY */
 	FN_M_TEST = 1 << 2,	/* DISK: a trial of the program, on a disk that nobody has */
+	FN_M_BAR = 1 << 3,	/* READY, from a machine: it has the memory of ivshmem-plain */
 };
 
 struct fn_msg {
@@ -213,7 +215,7 @@ static_assert(sizeof(struct fn_msg) == 152, "no holes");
 
 #define FN_PORT "postern.function"
 #define FN_PAGE_B 4096u
-#define FN_REGION_B (768 * MIB)
+#define FN_REGION_B (1024 * MIB) /* ivshmem-plain wants a power of two */
 #define FN_REGION_OWN_B (2 * MIB)
 #define FN_REGION_MAGIC 0x6e6f69676572664eull
 

@@ -570,6 +570,7 @@ void host_info(struct host *h, struct host_info *ret)
 		ret->up = le32toh(p->said.up);
 		ret->with_data = le32toh(p->said.with_data);
 		ret->own_io = le32toh(p->said.flags) & FN_M_OWN_IO;
+		ret->is_bar = le32toh(p->said.flags) & FN_M_BAR;
 	}
 	ret->lanes = lanes_stats(h, &ret->stats);
 }

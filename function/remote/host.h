@@ -62,6 +62,7 @@ struct host_info {
 	unsigned abi;
 	uint32_t down, up, with_data;
 	bool own_io, probation;
+	bool is_bar; /* a machine's memory is that of ivshmem-plain */
 	unsigned lanes, restarts, rollbacks, replaced;
 	bool is_replacing; /* a next one boots, while this one serves */
 	struct remote_stats stats; /* of all lanes there are and were */

@@ -213,10 +213,12 @@ static int hold(struct machine *m, char *why)
 static int open_memory(struct machine *m, bool *ret_is_new)
 {
 	int kept_fd = keep_get(&m->conf.keep, KEY_MEMORY);
-	int err = region_open(kept_fd < 0 ? -1 : kept_fd, &m->region);
+	int err = kept_fd < 0 ? -EBADMSG : region_open(kept_fd, &m->region);
 
-	*ret_is_new = kept_fd < 0;
-	return err || kept_fd >= 0 ? err : keep_put(&m->conf.keep, KEY_MEMORY, m->region->fd);
+	*ret_is_new = err == -EBADMSG; /* or another posternd's, which had it of another size */
+	if (err == -EBADMSG)
+		err = region_open(-1, &m->region);
+	return err || !*ret_is_new ? err : keep_put(&m->conf.keep, KEY_MEMORY, m->region->fd);
 }
 
 static int open_door(struct machine *m)

@@ -96,7 +96,7 @@ static const char *judge_ready(struct program *p, const struct fn_msg *m)
 		return p->text;
 	}
 	if ((le32toh(m->down) | le32toh(m->up) | le32toh(m->with_data)) & ~ALL_OPS ||
-	    le32toh(m->flags) & ~(uint32_t)FN_M_OWN_IO)
+	    le32toh(m->flags) & ~(uint32_t)(FN_M_OWN_IO | (p->process.region ? FN_M_BAR : 0)))
 		return "it asks for what this version does not have";
 	if (!is_text(m->name, FN_NAME_MAX) || !is_text(m->version, FN_VERSION_MAX))
 		return "its name or version is no text";

@@ -7,7 +7,7 @@
 
 #include "wire/function.h"
 
-#define REGION_AREAS 16u
+#define REGION_AREAS 24u
 
 struct region {
 	unsigned refs; /* relaxed; the last one gone, acquire and release */

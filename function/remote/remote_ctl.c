@@ -220,6 +220,15 @@ static void add_machine(json_t *o, const struct spec *s)
 		json_object_set_new(o, "accel_note", json_string(machine_note(s->machine)));
 }
 
+static const char *transport_of(const struct spec *s, const struct host_info *i)
+{
+	if (spec_kind(s->conf) == SPEC_PROCESS)
+		return "process";
+	if (!i->version)
+		return "machine";
+	return i->is_bar ? "machine (ivshmem, uncached)" : "machine (nvdimm, dax)";
+}
+
 static json_t *show(const struct entry *e, bool all)
 {
 	const struct spec *s = host_spec(e->host);
@@ -233,7 +242,7 @@ static json_t *show(const struct entry *e, bool all)
 	i.why = why_of(s, &i);
 	o = json_pack("{s:s, s:s, s:s*, s:s, s:i, s:o, s:o, s:o, s:i}", "name", e->name, "state",
 		      state_of(&i), "version", i.version, "transport",
-		      spec_kind(s->conf) == SPEC_PROCESS ? "process" : "machine (nvdimm, dax)",
+		      transport_of(s, &i),
 		      "disks", (int)e->users, "requests", num(i.stats.requests), "added_p50_ns",
 		      num(i.stats.wait_p50_ns), "added_p99_ns", num(i.stats.wait_p99_ns),
 		      "restarts", (int)i.restarts);

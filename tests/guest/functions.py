@@ -13,6 +13,7 @@ FAKE = os.path.join(BUILD, "tests", "fake", "fake-function")
 KEY = bytes(range(64))
 LIMIT_S = 120  # ends a test that hangs
 MODULES = "virtio_console", "nd_pmem", "nfit", "dax_pmem", "device_dax"
+NO_DAX = MODULES[:1]
 # started again whenever it has ended; what is to be its descriptor 4 comes first
 SCRIPT = """
 for module in $(cat /modules); do insmod /$module 2>/dev/null; done
@@ -37,27 +38,27 @@ def program(path):
 	return files
 
 
-def script_of(s, path, words, files, greeting=""):
+def script_of(s, path, words, files, greeting="", modules=MODULES):
 	"""(script, files) of a guest in which the program at @path runs, @words behind it, with @files. With
 	`hello` for a @greeting it does that whether or not anybody listens."""
 	s.lab.image = s.lab.image or Image()
-	modules = s.lab.image.modules(*MODULES)
+	modules = s.lab.image.modules(*modules)
 	files = {**modules, **program(path), **files, "modules": "\n".join(modules).encode()}
 	return SCRIPT.format(command=f"{os.path.basename(path)} {words}", greeting=greeting), files
 
 
-def boot_program(s, name, path, words, *options, files=None):
+def boot_program(s, name, path, words, *options, files=None, modules=MODULES):
 	"""Starts the machine of function @name: in it runs the program at @path, @words behind it, with
 	@files {path: bytes}; @options go to `postern vm run`."""
-	script, files = script_of(s, path, words, files or {})
+	script, files = script_of(s, path, words, files or {}, modules=modules)
 	guest = s.lab.guest(name, script, f"function={name}", *options, files=files)
 	guest.expect("ready")
 	return guest
 
 
-def boot_machine(s, name, sample):
+def boot_machine(s, name, sample, modules=MODULES):
 	"""The same for a sample."""
-	return boot_program(s, name, *sample_words(sample), files={"key": KEY})
+	return boot_program(s, name, *sample_words(sample), files={"key": KEY}, modules=modules)
 
 
 def sample_words(sample):

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "base/child.h"
 #include "base/fd.h"
 #include "function/remote/machine.h"
+#include "tests/fake/keep.h"
 
 static void is_understood_in_whatever_pieces_it_comes(void **state)
 {
@@ -86,6 +88,22 @@ static void has_to_see_the_memory_that_we_see(void **state)
 	assert_non_null(strstr(t.p->fault, "memory of an earlier posternd"));
 	assert_false(t.p->is_ready);
 	talk_close(&t);
+}
+
+static void alone_may_have_its_memory_in_a_bar(void **state)
+{
+	for (unsigned is_machine = 0; is_machine < 2; is_machine++) {
+		struct talk t;
+
+		talk_open(&t, is_machine);
+		struct fn_msg m = talk_msg(&t, FN_READY);
+
+		m.flags = htole32(FN_M_BAR);
+		talk_say(&t, &m, sizeof(m));
+		assert_int_equal(t.p->is_ready, is_machine);
+		assert_int_equal(!t.p->fault, is_machine);
+		talk_close(&t);
+	}
 }
 
 static void cannot_hold_us_up_by_talking(void **state)
@@ -332,6 +350,32 @@ static void meet(struct meeting *m, const struct machine_ops *ops)
 
 	assert_int_equal(machine_open(&conf, &the_machine), 0);
 	host_start_later(m->host, m, false);
+}
+
+static void does_not_go_on_with_memory_of_another_size(void **state)
+{
+	struct loop loop;
+	struct fake_keep keeper;
+	struct machine *m;
+
+	fake_keep_init(&keeper);
+	assert_int_equal(loop_init(&loop), 0);
+	struct machine_conf conf = { .loop = &loop, .listen_fd = eventfd(0, EFD_CLOEXEC),
+				     .keep = { .keep = &keeper.keep } };
+
+	assert_int_equal(keep_put(&conf.keep, "memory", fd_memory("earlier", FN_REGION_B / 2, 0)),
+			 0);
+	assert_int_equal(machine_open(&conf, &m), 0);
+	struct region *again, *now = region_get(machine_region(m));
+
+	fd_close(machine_close(m, false));
+	/* and its successor has what is there now */
+	assert_int_equal(region_open(keep_get(&conf.keep, "memory"), &again), 0);
+	assert_int_equal(again->id, now->id);
+	region_put(again);
+	region_put(now);
+	loop_fini(&loop);
+	fake_keep_fini(&keeper);
 }
 
 static void part(struct meeting *m)
@@ -613,6 +657,8 @@ int main(void)
 		cmocka_unit_test(may_have_been_cut_off_before_it_is_ready),
 		cmocka_unit_test(is_greeted_again_when_it_is_born),
 		cmocka_unit_test(has_to_see_the_memory_that_we_see),
+		cmocka_unit_test(alone_may_have_its_memory_in_a_bar),
+		cmocka_unit_test(does_not_go_on_with_memory_of_another_size),
 		cmocka_unit_test(cannot_hold_us_up_by_talking),
 		cmocka_unit_test(is_looked_at_though_it_wakes_nobody),
 		cmocka_unit_test(has_to_take_the_disk_in_time),

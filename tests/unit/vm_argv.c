@@ -170,19 +170,23 @@ static void stays_in_the_foreground_and_may_do_little_when_held(void **state)
 
 static void shares_memory_and_a_port_as_a_function(void **state)
 {
-	const struct vm_function f = { "a.port", "/run/f,n.function", "/proc/7/fd/9", 768 * MIB };
+	const struct vm_function f = { "a.port", "/run/f,n.function", "/proc/7/fd/9", 1024 * MIB };
 	struct vm_config cfg = plain();
 
 	cfg.function = &f;
 	char **argv = build(&cfg);
 
-	assert_string_equal(option(argv, "-m", 0), "512M,slots=9,maxmem=1280M");
+	assert_string_equal(option(argv, "-m", 0), "512M,slots=9,maxmem=1536M");
 	assert_string_equal(option(argv, "-M", 0), "q35,memory-backend=mem,nvdimm=on");
 	assert_string_equal(option(argv, "-object", 1), "memory-backend-file,id=function,share=on,"
-			    "mem-path=/proc/7/fd/9,size=768M");
+			    "mem-path=/proc/7/fd/9,size=1024M");
+	assert_string_equal(option(argv, "-device", 1), "nvdimm,memdev=function");
+	assert_string_equal(option(argv, "-object", 2), "memory-backend-file,id=function-bar,"
+			    "share=on,mem-path=/proc/7/fd/9,size=1024M");
+	assert_string_equal(option(argv, "-device", 2), "ivshmem-plain,memdev=function-bar");
 	assert_string_equal(option(argv, "-chardev", 2),
 			    "socket,id=function,path=/run/f,,n.function,reconnect=1");
-	assert_string_equal(option(argv, "-device", 3),
+	assert_string_equal(option(argv, "-device", 4),
 			    "virtserialport,chardev=function,name=a.port,id=port");
 	vm_argv_free(argv);
 	/* one that has been let go of does not come to the next one's door */
