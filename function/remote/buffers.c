@@ -41,6 +41,11 @@ int buffers_find(struct remote_lane *l, struct region *region, struct buffers **
 		if ((*ret)->region == region)
 			return 0;
 	}
+	return buffers_new(l, region, ret);
+}
+
+int buffers_new(struct remote_lane *l, struct region *region, struct buffers **ret)
+{
 	struct buffers *b = calloc(1, sizeof(*b));
 
 	if (!b)

@@ -197,7 +197,7 @@ int check_program(struct program *p, uint64_t stall_ns, uint64_t until_ns, char 
 	int err = t ? set_up(t, stall_ns) : -ENOMEM;
 
 	if (!err)
-		err = program_offer(p, t->remote, FN_M_TEST, &t->channel);
+		err = program_offer(p, t->remote, FN_M_TEST, false, &t->channel);
 	if (err)
 		snprintf(why, HOST_WHY_MAX, "no trial is possible: %s", strerror(-err));
 	else

@@ -343,6 +343,7 @@ static void end_probation(struct host *h)
 	if (!old)
 		return;
 	host_end_program(h, old, true);
+	lanes_settle(h);
 	log_info(h->name, "version '%s' stays", h->now ? h->now->said.version : "");
 }
 

@@ -81,5 +81,7 @@ bool lanes_take_fault(struct host *h, char *why);
 /* @p takes all lanes over from the program there is, if any, which is the host's no more. Return:
  * 0; -errno with @why: nothing has changed. */
 int lanes_hand_over(struct host *h, struct program *p, char *why);
+/* The program that they had before has gone. */
+void lanes_settle(struct host *h);
 /* Return: how many there are; @ret_stats: of them, and those that were. */
 unsigned lanes_stats(struct host *h, struct remote_stats *ret_stats);

@@ -259,6 +259,8 @@ static void move_buffers(struct remote_lane *l, const struct channel *c)
 
 	if (to == l->bufs)
 		return;
+	for (unsigned i = 0; i < FN_SLOTS; i++)
+		l->slot[i].warm = false;
 	list_for_each(n, tmp, &l->order) {
 		struct slot *s = list_entry(n, struct slot, order);
 		uint8_t *at = to + (size_t)(s - l->slot) * FN_BUF_B;
@@ -278,7 +280,7 @@ static bool is_in_old_buffers(const struct remote_lane *l, const struct channel 
 	if (c->buffers->at == l->bufs)
 		return false;
 	for (unsigned i = 0; i < FN_SLOTS; i++)
-		if (l->slot[i].place == SLOT_BELOW)
+		if (l->slot[i].place == SLOT_BELOW && l->slot[i].was_seg)
 			return true;
 	return false;
 }
@@ -298,9 +300,12 @@ static void join(struct remote_lane *l, const struct channel *c)
 	l->ring = ring_on(c->rings);
 	l->kick_fd = c->kick_fd;
 	/* A machine's wake-ups come through the control thread, which may itself be waiting for
-	 * what the program has answered: such a lane never sleeps for long while something is
-	 * out. */
-	l->look_ticks = c->is_shared ? clock_ns_to_ticks(clock_scale(), LOOK_NS) : l->stall_ticks;
+	 * what the program has answered; and who was replaced has our eventfd, and might take them:
+	 * such a lane never sleeps for long while something is out. */
+	bool looks = c->is_shared || h;
+
+	l->look_ticks = looks ? clock_ns_to_ticks(clock_scale(), LOOK_NS) : l->stall_ticks;
+	l->has_machine = c->is_shared;
 	set_masks(l, c);
 	l->own_io_token = c->own_io;
 	l->source.inflight += c->own_io;
@@ -376,6 +381,12 @@ void remote_gain(struct remote_lane *l, const struct channel *c)
 void remote_hand_over(struct remote_lane *l, struct handover *h, const struct channel *c)
 {
 	remote_await(l, h, c);
+}
+
+void remote_settle(struct remote_lane *l)
+{
+	if (!l->has_machine)
+		l->look_ticks = l->stall_ticks;
 }
 
 void remote_set_stall(struct remote_lane *l, uint64_t stall_ns)

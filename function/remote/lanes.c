@@ -78,7 +78,7 @@ static const char *word_of(const struct remote_lane *l)
 /* Context: the lock is held. */
 static void connect_lane(struct host *h, struct remote_lane *l)
 {
-	int err = l->channel ? -EALREADY : program_offer(h->now, l, 0, &l->channel);
+	int err = l->channel ? -EALREADY : program_offer(h->now, l, 0, false, &l->channel);
 
 	if (!err)
 		order(l, l->channel->is_shared ? run_offered : run_gain, l->channel, NULL);
@@ -179,7 +179,7 @@ static int offer_all(struct host *h, struct program *p, char *why)
 		struct remote_lane *l = list_entry(n, struct remote_lane, link);
 
 		if (!err)
-			err = program_offer(p, l, 0, &l->next_channel);
+			err = program_offer(p, l, 0, h->now, &l->next_channel);
 	}
 	if (err)
 		snprintf(why, HOST_WHY_MAX, "it cannot be given the disks: %s", strerror(-err));
@@ -195,6 +195,7 @@ static void withdraw_all(struct host *h, struct program *p)
 
 		program_withdraw(p, l->next_channel);
 		l->next_channel = NULL;
+		buffers_sweep(l);
 	}
 }
 
@@ -217,12 +218,12 @@ static bool await_joined(struct host *h, const struct program *old, unsigned lan
 	return all;
 }
 
-/* Ends @old, which has not ended what it has, and gives that to the next program, again, as after
- * any other loss. Context: the lock is held. */
+/* Ends @old: it has not ended what it has, or the medium has not, which may be in its memory. Gives
+ * that to the next program, again, as after any other loss. Context: the lock is held. */
 static void go_over_without(struct host *h, struct program *old)
 {
 	if (old) {
-		log_error(h->name, "program %d does not end what it has, and is ended",
+		log_error(h->name, "program %d, or its disks' media, do not end what they have, and it is ended",
 			  old->process.pid);
 		h->starter->kill(old->spec, &old->process);
 		old->has_ended = program_await_end(old, clock_ns() + KILLED_NS);
@@ -285,6 +286,19 @@ int lanes_hand_over(struct host *h, struct program *p, char *why)
 	}
 	pthread_mutex_unlock(&h->lock);
 	return err;
+}
+
+static void run_settle(void *arg)
+{
+	remote_settle(((struct lane_order *)arg)->l);
+}
+
+void lanes_settle(struct host *h)
+{
+	pthread_mutex_lock(&h->lock);
+	list_for_each(n, tmp, &h->lanes)
+		order(list_entry(n, struct remote_lane, link), run_settle, NULL, NULL);
+	pthread_mutex_unlock(&h->lock);
 }
 
 bool lanes_take_fault(struct host *h, char *why)

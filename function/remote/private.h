@@ -132,6 +132,7 @@ struct remote_lane {
 	struct handover *handover; /* under way */
 	uint64_t paused_ticks;
 	bool drained;
+	bool has_machine; /* the program that it has, or had last, is in one */
 	bool pausing; /* a replacement is under way, or the next program has not yet answered */
 	const char *fault;	/* static text; release, for control */
 	void (*tell)(void *arg); /* control, of a fault or an end of handover; does not wait */
@@ -211,6 +212,8 @@ void remote_offered(struct remote_lane *l);
 void remote_gain(struct remote_lane *l, const struct channel *c);
 /* Nothing more goes to the program, and when all lanes of @h are drained @c takes over. */
 void remote_hand_over(struct remote_lane *l, struct handover *h, const struct channel *c);
+/* Nobody but the program that there is has what wakes us, any more. */
+void remote_settle(struct remote_lane *l);
 /* The request of @s goes down, from its beginning, without the program and without its buffer: a
  * program that hangs may go on writing there. */
 void remote_go_around(struct remote_lane *l, struct slot *s);

@@ -294,7 +294,8 @@ static int say_disk(struct program *p, const struct remote_lane *l, const struct
 	return say(p, &m, NULL, 0);
 }
 
-int program_offer(struct program *p, struct remote_lane *l, uint32_t flags, struct channel **ret)
+int program_offer(struct program *p, struct remote_lane *l, uint32_t flags, bool takes_over,
+		  struct channel **ret)
 {
 	struct channel *c = calloc(1, sizeof(*c));
 	CLEANUP(fd_cleanup) int fd = -1;
@@ -303,7 +304,8 @@ int program_offer(struct program *p, struct remote_lane *l, uint32_t flags, stru
 		return -ENOMEM;
 	struct region *region = p->process.region;
 	struct buffers *b;
-	int err = buffers_find(l, region, &b);
+	/* each machine has a region of its own */
+	int err = takes_over && !region ? buffers_new(l, NULL, &b) : buffers_find(l, region, &b);
 
 	if (err) {
 		free(c);

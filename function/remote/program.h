@@ -44,8 +44,10 @@ int program_await_channels(struct program *p, uint64_t until_ns, char *why);
 /* Waits until it has ended. Return: whether it has. */
 bool program_await_end(const struct program *p, uint64_t until_ns);
 
-/* Offers it the lane @l. Any thread but a poller's. Return: 0; -errno. */
-int program_offer(struct program *p, struct remote_lane *l, uint32_t flags, struct channel **ret);
+/* Offers it the lane @l. @takes_over: from another program, which may go on writing where it could:
+ * it gets memory that the other does not have. Any thread but a poller's. Return: 0; -errno. */
+int program_offer(struct program *p, struct remote_lane *l, uint32_t flags, bool takes_over,
+		  struct channel **ret);
 /* Says that the disk of the lane @l, which has @c, is of another size. */
 void program_resize(struct program *p, const struct remote_lane *l, const struct channel *c);
 /* Says that @c is over, unless @p is NULL, and frees it; no lane has it. */

@@ -169,12 +169,13 @@ static void open_lane(uint64_t ram_b)
 	rig.lane.blk_mask = 511;
 }
 
-/* Tells a program of the disk. */
-static void offer(unsigned which)
+/* Tells a program of the disk; @takes_over: of one that another has. */
+static void offer(unsigned which, bool takes_over)
 {
 	char why[HOST_WHY_MAX];
 
-	if (program_offer(rig.program[which], rig.lane.step[0].state, 0, &rig.channel[which]))
+	if (program_offer(rig.program[which], rig.lane.step[0].state, 0, takes_over,
+			  &rig.channel[which]))
 		die("offer the disk", ENOMEM);
 	talk();
 	if (program_await_channels(rig.program[which], clock_ns() + 5 * NS_PER_S, why))
@@ -188,7 +189,7 @@ static void add_function(bool observes)
 	if (remote_open(&conf, &rig.function) || lane_add_function(&rig.lane, rig.function))
 		die("open the function", ENOMEM);
 	lane_start(&rig.lane);
-	offer(0);
+	offer(0, false);
 	remote_gain(rig.lane.step[0].state, rig.channel[0]);
 }
 
@@ -321,7 +322,7 @@ static void replace(unsigned depth, unsigned times)
 		unsigned now = i & 1, next = !now;
 		struct handover h = { .lanes = 1 };
 
-		offer(next);
+		offer(next, true);
 		run(depth, CALM_NS); /* and the next one sleeps */
 		run(depth, CHANGE_NS);
 		before[i] = ns_of(rig.gap_ticks);
@@ -331,6 +332,7 @@ static void replace(unsigned depth, unsigned times)
 		if (!h.joined)
 			die("the next program does not take over", ETIMEDOUT);
 		program_withdraw(rig.program[now], rig.channel[now]);
+		buffers_sweep(rig.lane.step[0].state);
 	}
 	double mid = median(pause, times), calm = median(before, times); /* which sort */
 

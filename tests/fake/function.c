@@ -3,10 +3,11 @@
  * A storage function for tests and measurements, in one program:
  *   fake-function [WORD] [version=TEXT] [key=N] [fail=N] [how=exit|crash|stall|keep]
  * nothing: passes all on; xor: changes data with a key, both ways; watch: metadata alone; memory:
- * serves from its own memory; through: makes each request again as I/O of its own; lossy: forgets a
- * byte of what is written; refuse: wants no disk; later: speaks a version of the interface that is
- * not yet; early: ends before it is asked anything; probe PATH: tries what a jail forbids, and says
- * on standard error what came of it. With the request numbered fail= (after the trial) it ends,
+ * serves from its own memory; scribble: goes on writing into a disk's buffers when that has been
+ * taken from it; through: makes each request again as I/O of its own; lossy: forgets a byte of what
+ * is written; refuse: wants no disk; later: speaks a version of the interface that is not yet;
+ * early: ends before it is asked anything; probe PATH: tries what a jail forbids, and says on
+ * standard error what came of it. With the request numbered fail= (after the trial) it ends,
  * crashes, or answers no more; keep: it answers all but that one.
  */
 #include <errno.h>
@@ -89,6 +90,51 @@ static void memory(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
 		fail_if_told(d);
 		pfn_done(reqs[i], serve_one(reqs[i]));
 	}
+}
+
+/* What a disk's requests had; mapped once more, which the library knows nothing of. */
+static struct {
+	unsigned char *at[8];
+	unsigned n;
+	bool is_over;
+} stolen;
+
+static void keep_buffer(unsigned char *data)
+{
+	unsigned char *at = mremap(data, 0, 4096, MREMAP_MAYMOVE); /* 0: a second mapping */
+
+	if (at != MAP_FAILED)
+		stolen.at[stolen.n++] = at;
+}
+
+static void steal(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (!d->test && reqs[i]->data && stolen.n < sizeof(stolen.at) / sizeof(*stolen.at))
+			keep_buffer(reqs[i]->data);
+		pfn_pass(reqs[i]);
+	}
+}
+
+static void stolen_from(struct pfn_disk *d)
+{
+	if (d->test)
+		return;
+	fprintf(stderr, "fake: scribbles into %u buffers\n", stolen.n);
+	stolen.is_over = true;
+}
+
+static int scribble(const struct pfn_conf *conf)
+{
+	struct pfn *p;
+
+	if (pfn_open(conf, &p))
+		return 1;
+	while (pfn_turn(p) >= 0)
+		for (unsigned i = 0; stolen.is_over && i < stolen.n; i++)
+			memset(stolen.at[i], 0xee, 4096);
+	pfn_close(p);
+	return 0;
 }
 
 static void io_done(struct pfn_io *io)
@@ -234,6 +280,11 @@ int main(int argc, char **argv)
 		conf.down = PFN_SET_ALL;
 		conf.up = 0;
 		conf.own_io = 1;
+	}
+	if (!strcmp(args.kind, "scribble")) {
+		conf.requests = steal;
+		conf.gone = stolen_from;
+		return scribble(&conf);
 	}
 	if (!strcmp(args.kind, "lossy"))
 		conf.requests = lossy;

@@ -307,6 +307,58 @@ static void changes_what_it_has_passed_on(void **state)
 	}
 }
 
+/* What was passed on before is the old one's; of what comes then it has nothing. */
+static void writes_in_vain_when_another_has_taken_over(void **state)
+{
+	struct handover h = { .lanes = 1 };
+	struct channel *next;
+	struct bed_req q[2];
+	struct talk t;
+	struct rig g;
+
+	rig_start(&g, FN_TRANSFORM, REMOTE_PAUSE);
+	talk_open(&t, false);
+	g.s->when = SCRIPT_HELD;
+	memset(buf, 'a', 4096);
+	rig_ask(&g, &q[0], REQ_WRITE, 0, 4096, buf);
+	rig_answer(&g, rig_take(&g).slot, FN_PASS, FN_OK);
+	rig_turn(&g);
+	t.p->said.down = t.p->said.with_data = htole32(1u << FN_WRITE);
+	assert_int_equal(program_offer(t.p, g.l, 0, true, &next), 0);
+	g.l->next_channel = next;
+	remote_hand_over(g.l, &h, next);
+	rig_ask(&g, &q[1], REQ_WRITE, 8192, 4096, buf);
+	rig_turn(&g);
+	assert_int_equal(h.joined, 0); /* the medium works on the old one's memory */
+	uint8_t *old = g.l->bufs;
+
+	script_release_all(g.s, REQ_OK);
+	rig_turn(&g);
+	assert_int_equal(h.joined, 1);
+	munmap(g.c.rings, sizeof(*g.c.rings));
+	g.c = *next;
+	g.to_n = g.from_n = 0;
+	memset(old, 'x', FN_BUFS_B);
+	rig_answer(&g, rig_take(&g).slot, FN_PASS, FN_OK);
+	rig_turn(&g);
+	memset(old, 'x', FN_BUFS_B);
+	script_release_all(g.s, REQ_OK);
+	rig_turn(&g);
+	assert_int_equal(q[1].status, REQ_OK);
+	assert_memory_equal(g.s->store + 8192, buf, 4096);
+	/* nor can it keep the lane asleep by taking its wake-ups */
+	assert_int_not_equal(g.l->look_ticks, g.l->stall_ticks);
+	remote_settle(g.l);
+	assert_int_equal(g.l->look_ticks, g.l->stall_ticks);
+	buffers_sweep(g.l);
+	assert_ptr_equal(list_first(&g.l->buffers, struct buffers, node), next->buffers);
+	g.c.rings = NULL; /* the channel's */
+	g.l->next_channel = NULL;
+	rig_close(&g);
+	program_withdraw(t.p, next);
+	talk_close(&t);
+}
+
 /* Old laps, and what stands in entries that were not written, say nothing. */
 static void leaves_rubbish_in_its_ring(void **state)
 {
@@ -526,7 +578,7 @@ static void does_not_read_for_a_while(void **state)
 	rig_open(&g, FN_TRANSFORM, REMOTE_PAUSE);
 	talk_open(&t, false);
 	for (unsigned i = 0; i < ARRAY_SIZE(c); i++)
-		assert_int_equal(program_offer(t.p, g.l, 0, &c[i]), 0);
+		assert_int_equal(program_offer(t.p, g.l, 0, false, &c[i]), 0);
 	assert_true(t.p->out.n);
 	for (unsigned i = 0; i < ARRAY_SIZE(c); i++)
 		program_withdraw(t.p, c[i]);
@@ -539,7 +591,7 @@ static void does_not_read_for_a_while(void **state)
 	}
 	assert_int_equal(n, 2 * ARRAY_SIZE(c));
 	/* one that never reads has to go without */
-	for (n = 0; n < 100000 && !program_offer(t.p, g.l, 0, &c[0]); n++)
+	for (n = 0; n < 100000 && !program_offer(t.p, g.l, 0, false, &c[0]); n++)
 		program_withdraw(t.p, c[0]);
 	assert_in_range(n, 100, 10000);
 	talk_close(&t);
@@ -574,6 +626,7 @@ int main(void)
 		cmocka_unit_test(answers_while_its_own_io_uses_the_buffer),
 		cmocka_unit_test(asks_for_io_that_the_disk_refuses),
 		cmocka_unit_test(changes_what_it_has_passed_on),
+		cmocka_unit_test(writes_in_vain_when_another_has_taken_over),
 		cmocka_unit_test(leaves_rubbish_in_its_ring),
 		cmocka_unit_test(says_that_it_sleeps_all_the_time),
 		cmocka_unit_test(is_ready_when_it_says_so),
