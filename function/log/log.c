@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/crash.h"
 #include "base/fd.h"
 #include "core/lane.h"
 
@@ -236,6 +237,7 @@ static void *run(void *arg)
 	struct reqlog *g = arg;
 
 	pthread_setname_np(pthread_self(), "request-log");
+	crash_watch_stack();
 	while (!is_stopping(g)) {
 		if (drain(g))
 			nanosleep(&nap, NULL); /* let a round's worth come together */
@@ -244,6 +246,7 @@ static void *run(void *arg)
 	}
 	while (drain(g))
 		;
+	crash_unwatch_stack();
 	return NULL;
 }
 

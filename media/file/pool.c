@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/fd.h"
 
 #define STACK_B (128 * KIB)
@@ -226,6 +227,7 @@ static void *help(void *arg)
 	struct pool *p = h->pool;
 
 	pthread_setname_np(pthread_self(), "file-helper");
+	crash_watch_stack();
 	pthread_mutex_lock(&p->lock);
 	if (h->founds)
 		found_crew(p);
@@ -247,6 +249,7 @@ static void *help(void *arg)
 	pthread_mutex_unlock(&p->lock);
 	/* what woke it may have been meant for its successors */
 	sem_post(&p->work);
+	crash_unwatch_stack();
 	return NULL;
 }
 

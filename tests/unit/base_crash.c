@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which ends of a process are noted as crashes: base/crash.c, and the threads that watch their
  * stacks. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "bed.h"
 
-#include <cmocka.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/crash.h"
+#include "base/fd.h"
 #include "core/poller.h"
+#include "function/log/log.h"
+#include "media/file/pool.h"
+#include "media/null/null.h"
 
 static uint32_t *word;
 
@@ -79,6 +81,51 @@ static void overflow_a_poller(void *arg)
 		poller_call(p, overflow, NULL);
 }
 
+static enum req_status run_and_overflow(void *arg, struct req *r)
+{
+	overflow(NULL);
+	return REQ_OK;
+}
+
+static void overflow_a_file_helper(void *arg)
+{
+	struct req r = { .op = REQ_FLUSH };
+	struct pool_done d;
+	struct pool p;
+
+	pool_init(&p, fd_memory("file", 4096, 0), run_and_overflow, NULL);
+	if (pool_done_open(&p, &d))
+		return;
+	pool_push(&p, &d, &r);
+	poll(NULL, 0, -1);
+}
+
+static int log_fd = -1;
+
+ssize_t __real_write(int fd, const void *from, size_t n);
+ssize_t __wrap_write(int fd, const void *from, size_t n);
+
+ssize_t __wrap_write(int fd, const void *from, size_t n)
+{
+	if (fd == log_fd)
+		overflow(NULL);
+	return __real_write(fd, from, n);
+}
+
+static void overflow_the_log_s_writer(void *arg)
+{
+	struct function *f;
+	struct media *m;
+	struct bed b;
+
+	log_fd = open("/dev/null", O_WRONLY);
+	assert_int_equal(null_open(false, &m), 0);
+	assert_int_equal(reqlog_open(log_fd, &f), 0);
+	bed_open_chain(&b, m, &f, 1, GIB);
+	bed_do(&b, REQ_FLUSH, 0, 0, 0, NULL);
+	poll(NULL, 0, -1);
+}
+
 static void notes_an_abort_and_no_kill(void **state)
 {
 	assert_int_equal(end_by(give_up), SIGABRT);
@@ -90,6 +137,14 @@ static void notes_an_abort_and_no_kill(void **state)
 static void notes_a_poller_whose_stack_overflows(void **state)
 {
 	assert_int_equal(end_by(overflow_a_poller), SIGSEGV);
+	assert_int_equal(noted(), 1);
+}
+
+static void notes_helpers_whose_stack_overflows(void **state)
+{
+	assert_int_equal(end_by(overflow_a_file_helper), SIGSEGV);
+	assert_int_equal(noted(), 1);
+	assert_int_equal(end_by(overflow_the_log_s_writer), SIGSEGV);
 	assert_int_equal(noted(), 1);
 }
 
@@ -113,6 +168,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(notes_an_abort_and_no_kill),
 		cmocka_unit_test(notes_a_poller_whose_stack_overflows),
+		cmocka_unit_test(notes_helpers_whose_stack_overflows),
 		cmocka_unit_test(gives_a_stack_back),
 	};
 
