@@ -13,7 +13,7 @@ static bool comma; /* something stands before what comes next, on its level */
 
 static void flush(void)
 {
-	serial_write(buffer, used);
+	serial_write(COM1, buffer, used);
 	used = 0;
 }
 
@@ -67,6 +67,15 @@ void json_end(void)
 {
 	put("}\n", 2);
 	flush();
+}
+
+void json_event(const char *event, const char *why)
+{
+	json_begin();
+	json_text("event", event);
+	if (why)
+		json_text("why", why);
+	json_end();
 }
 
 void json_open(const char *key, char bracket)

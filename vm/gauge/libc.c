@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the compiler and the load loop want of a C library. */
+/* What the compiler and what is linked here want of a C library. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +10,17 @@ void *memcpy(void *restrict to, const void *restrict from, size_t n)
 	void *at = to;
 
 	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(n) : : "memory");
+	return to;
+}
+
+void *memmove(void *to, const void *from, size_t n)
+{
+	uint8_t *last = (uint8_t *)to + n - 1;
+	const uint8_t *from_last = (const uint8_t *)from + n - 1;
+
+	if ((uintptr_t)to - (uintptr_t)from >= n)
+		return memcpy(to, from, n);
+	__asm__ volatile("std; rep movsb; cld" : "+D"(last), "+S"(from_last), "+c"(n) : : "memory");
 	return to;
 }
 

@@ -72,7 +72,8 @@ struct map_entry {
 #define ARENA_END 0x7fe00000ull /* from there on addresses are not what they are called */
 
 #define PAGE_B (2 * MIB)
-#define DEVICE_PTE 0x9full /* as in boot.S */
+#define RAM_PTE 0x87ull /* as in boot.S */
+#define DEVICE_PTE 0x9full
 #define DEVICES_AT (3 * GIB) /* mapped from the start, up to 4 GiB */
 #define WINDOW_AT (4 * GIB)
 static unsigned window_used;
@@ -215,21 +216,30 @@ void machine_sleep(uint32_t seen, uint64_t until)
 	gate(seen);
 }
 
-void *machine_map(uint64_t at, uint64_t len_b)
+static void *map(uint64_t at, uint64_t len_b, uint64_t pte)
 {
 	uint64_t page = align_down(at, PAGE_B), end = at + len_b;
-
-	if (at >= DEVICES_AT && end <= WINDOW_AT)
-		return (void *)at;
 	uint64_t off_b = at - page;
 	unsigned first = window_used;
 
 	for (; page < end; page += PAGE_B) {
 		if (window_used == ARRAY_SIZE(device_window))
 			return NULL;
-		device_window[window_used++] = page | DEVICE_PTE;
+		device_window[window_used++] = page | pte;
 	}
 	return (void *)(WINDOW_AT + first * PAGE_B + off_b);
+}
+
+void *machine_map(uint64_t at, uint64_t len_b)
+{
+	if (at >= DEVICES_AT && at + len_b <= WINDOW_AT)
+		return (void *)at;
+	return map(at, len_b, DEVICE_PTE);
+}
+
+void *machine_map_memory(uint64_t at, uint64_t len_b)
+{
+	return map(at, len_b, RAM_PTE);
 }
 
 void *machine_alloc(uint64_t len_b, uint64_t align_b)

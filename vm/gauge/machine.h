@@ -69,6 +69,12 @@ static inline uint32_t mmio_read_32(const void *at)
 	return *(const volatile uint32_t *)at;
 }
 
+/* Called by boot.S: the program, and when the processor met an exception, which says so and powers
+ * off. */
+void gauge_main(void) __attribute__((noreturn));
+void gauge_fault(uint64_t vector, uint64_t code, uint64_t at, uint64_t address)
+	__attribute__((noreturn));
+
 /* Vectors of what may interrupt. */
 #define MACHINE_VECTOR_DEVICE 0x40u
 #define MACHINE_VECTOR_TIMER 0x41u
@@ -97,6 +103,10 @@ void machine_sleep(uint32_t seen, uint64_t until);
 /* A place where the device memory at @at, at most 2 MiB, can be reached. Return: NULL when there is
  * no room left. */
 void *machine_map(uint64_t at, uint64_t len_b);
+
+/* The same for memory that the host shares with this machine, cached as all memory is; at most
+ * 1 GiB, with what devices have. */
+void *machine_map_memory(uint64_t at, uint64_t len_b);
 
 /* Zeroed memory, aligned to @align_b, a power of two; machine_release() takes all of it back. Its
  * address is the one that devices use. Return: NULL when there is no room. */

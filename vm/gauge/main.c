@@ -16,11 +16,6 @@
 
 #define LINE_MAX 1024
 
-/* Called by boot.S: the second when the processor met an exception. */
-void gauge_main(void) __attribute__((noreturn));
-void gauge_fault(uint64_t vector, uint64_t code, uint64_t at, uint64_t address)
-	__attribute__((noreturn));
-
 static unsigned ndisks;
 
 static void tell_disk(const struct disk *d)
@@ -63,15 +58,6 @@ static void tell_ready(void)
 	json_end();
 }
 
-static void tell(const char *event, const char *why)
-{
-	json_begin();
-	json_text("event", event);
-	if (why)
-		json_text("why", why);
-	json_end();
-}
-
 static void set(char *words)
 {
 	uint64_t khz = tsc_khz();
@@ -83,7 +69,7 @@ static void set(char *words)
 
 	if (!why)
 		tsc_set_khz(khz);
-	tell(why ? "refused" : "set", why);
+	json_event(why ? "refused" : "set", why);
 }
 
 static void obey(char *line)
@@ -99,10 +85,10 @@ static void obey(char *line)
 	} else if (!strcmp(line, "list")) {
 		tell_ready();
 	} else if (!strcmp(line, "quit")) {
-		tell("bye", NULL);
+		json_event("bye", NULL);
 		machine_off();
 	} else if (*line) {
-		tell("refused", "no such command");
+		json_event("refused", "no such command");
 	}
 }
 
@@ -127,38 +113,25 @@ static void obey_loader(void)
 	}
 }
 
-void gauge_fault(uint64_t vector, uint64_t code, uint64_t at, uint64_t address)
-{
-	json_begin();
-	json_text("event", "fatal");
-	json_text("why", "an exception of the processor");
-	json_number("vector", vector);
-	json_hex("code", code);
-	json_hex("at", at);
-	json_hex("address", address);
-	json_end();
-	machine_off();
-}
-
 void gauge_main(void)
 {
 	const char *why = machine_init();
 	char line[LINE_MAX];
 
-	serial_init();
+	serial_init(COM1);
 	if (!why)
 		why = tsc_init();
 	if (why) {
-		tell("fatal", why);
+		json_event("fatal", why);
 		machine_off();
 	}
 	ndisks = disk_find();
 	tell_ready();
 	obey_loader();
 	for (;;) {
-		if (serial_line(line, sizeof(line)))
+		if (serial_line(COM1, line, sizeof(line)))
 			obey(line);
 		else
-			tell("refused", "the line is too long");
+			json_event("refused", "the line is too long");
 	}
 }
