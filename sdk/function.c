@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -18,9 +17,6 @@
 #define WINDOW_START_NS 64000u
 #define WINDOW_MAX_NS 256000u
 
-static const struct transport *const transports[] = { &postern_fn_process,
-						       &postern_fn_machine };
-
 static uint64_t now_ns(void)
 {
 	struct timespec t;
@@ -31,7 +27,10 @@ static uint64_t now_ns(void)
 
 static void copy_text(char *to, size_t room, const char *from)
 {
-	snprintf(to, room, "%s", from ? from : "");
+	size_t len_b = from ? min_u64(strlen(from), room - 1) : 0;
+
+	memcpy(to, from, len_b);
+	to[len_b] = '\0';
 }
 
 static struct fn_msg msg_of(enum fn_msg_kind kind)
@@ -253,9 +252,9 @@ int pfn_open(const struct pfn_conf *conf, struct pfn **ret)
 	p->conf = conf;
 	p->fd = -1;
 	p->window_ns = conf->spin_us ? conf->spin_us * NS_PER_US : WINDOW_START_NS;
-	for (size_t i = 0; !p->transport && i < ARRAY_SIZE(transports); i++)
-		if (transports[i]->found())
-			p->transport = transports[i];
+	for (const struct transport *const *t = postern_fn_transports; !p->transport && *t; t++)
+		if ((*t)->found())
+			p->transport = *t;
 	int err = p->transport ? p->transport->open(p) : -ENOTCONN;
 
 	if (err) {
@@ -274,25 +273,4 @@ void pfn_close(struct pfn *p)
 	drop_all(p);
 	p->transport->close(p);
 	free(p);
-}
-
-int pfn_main(const struct pfn_conf *conf)
-{
-	struct pfn *p;
-	int err = pfn_open(conf, &p);
-
-	if (!err) {
-		err = pfn_run(p);
-		pfn_close(p);
-	}
-	if (err == -ENOTCONN)
-		fprintf(stderr, "%s: a storage function: `postern function add NAME run=...` "
-			"or a machine of `vm run function=NAME` starts it\n",
-			conf->name ? conf->name : "?");
-	else if (err == -EPROTONOSUPPORT)
-		fprintf(stderr, "%s: built for version %u of storage functions, the library has %u, and "
-			"posternd has others\n", conf->name ? conf->name : "?", conf->abi, PFN_ABI);
-	else if (err)
-		fprintf(stderr, "%s: %s\n", conf->name ? conf->name : "?", strerror(-err));
-	return err ? 1 : 0;
 }

@@ -24,7 +24,6 @@
 #define PCI "/sys/bus/pci/devices"
 #define IVSHMEM_VENDOR 0x1af4
 #define IVSHMEM_DEVICE 0x1110
-#define MAP_B (FN_REGION_B - FN_REGION_OWN_B)
 /* between looks for a posternd that has gone: the port cannot be waited on then */
 #define AWAY_MS 20
 /* for a device DAX in a guest that has NVDIMMs */
@@ -127,14 +126,14 @@ static int map_from(const char *path, off_t off_b, struct machine *m)
 
 	if (fd < 0)
 		return -errno;
-	void *at = mmap(NULL, MAP_B, PROT_READ | PROT_WRITE, MAP_SHARED, fd, off_b);
+	void *at = mmap(NULL, FN_SHARED_B, PROT_READ | PROT_WRITE, MAP_SHARED, fd, off_b);
 	int err = at == MAP_FAILED ? -errno : 0;
 
 	close(fd);
 	if (err)
 		return err;
-	if (le64toh(((struct fn_region *)at)->magic) != FN_REGION_MAGIC) {
-		munmap(at, MAP_B);
+	if (!postern_fn_shared_is(at)) {
+		munmap(at, FN_SHARED_B);
 		return -ENODEV;
 	}
 	m->at = at;
@@ -147,8 +146,9 @@ static int map_dax(struct machine *m)
 
 	if (err)
 		return err;
-	return number_in("/sys/bus/dax/devices/dax0.0/size") == MAP_B ? map_from(DAX, 0, m) :
-									-ENODEV;
+	if (number_in("/sys/bus/dax/devices/dax0.0/size") != FN_SHARED_B)
+		return -ENODEV;
+	return map_from(DAX, 0, m);
 }
 
 /* The BAR of the device in @dir, which is another one's if its magic is not ours. resource2, and
@@ -202,7 +202,6 @@ static int map(struct pfn *p, struct machine *m)
 		return err;
 	}
 	p->is_bar = dax_err;
-	p->memory_id = le64toh(((struct fn_region *)m->at)->id);
 	return 0;
 }
 
@@ -232,7 +231,7 @@ static void machine_close(struct pfn *p)
 	struct machine *m = p->own;
 
 	if (m->at)
-		munmap(m->at, MAP_B);
+		munmap(m->at, FN_SHARED_B);
 	if (p->fd >= 0)
 		close(p->fd);
 	free(m);
@@ -240,7 +239,6 @@ static void machine_close(struct pfn *p)
 
 static int machine_open(struct pfn *p)
 {
-	struct fn_msg born = { .magic = htole32(FN_MAGIC), .kind = htole16(FN_BORN) };
 	struct machine *m = calloc(1, sizeof(*m));
 	char port[PATH_MAX];
 
@@ -253,23 +251,10 @@ static int machine_open(struct pfn *p)
 	int err = p->fd < 0 ? -errno : map(p, m);
 
 	if (!err)
-		err = machine_say(p, &born);
+		err = postern_fn_shared_begin(p, m->at);
 	if (err)
 		machine_close(p);
 	return err;
-}
-
-static int map_disk(const struct machine *m, struct arrival *a)
-{
-	uint64_t rings = le32toh(a->m.rings_page) * (uint64_t)FN_PAGE_B;
-	uint64_t bufs = le32toh(a->m.bufs_page) * (uint64_t)FN_PAGE_B;
-
-	if (rings > MAP_B - sizeof(struct fn_rings) || bufs > MAP_B - FN_BUFS_B)
-		return -EPROTO;
-	a->rings = (struct fn_rings *)(m->at + rings);
-	a->bufs = m->at + bufs;
-	a->wake_fd = -1;
-	return 1;
 }
 
 static int machine_take(struct pfn *p, struct arrival *ret)
@@ -289,20 +274,8 @@ static int machine_take(struct pfn *p, struct arrival *ret)
 		fn_stream_align(&m->stream);
 		if (!fn_stream_take(&m->stream, &ret->m))
 			continue;
-		return le16toh(ret->m.kind) == FN_DISK ? map_disk(m, ret) : 1;
+		return le16toh(ret->m.kind) == FN_DISK ? postern_fn_shared_disk(m->at, ret) : 1;
 	}
-}
-
-static void machine_unmap(struct fn_rings *rings, uint8_t *bufs, int wake_fd)
-{
-}
-
-static void machine_wake(struct chan *c)
-{
-	struct fn_msg kick = { .magic = htole32(FN_MAGIC), .kind = htole16(FN_KICK),
-			       .channel = htole32(c->id) };
-
-	machine_say(c->pfn, &kick);
 }
 
 static void machine_wait(struct pfn *p, int timeout_ms)
@@ -319,7 +292,7 @@ const struct transport postern_fn_machine = {
 	.close = machine_close,
 	.take = machine_take,
 	.say = machine_say,
-	.unmap = machine_unmap,
-	.wake = machine_wake,
+	.unmap = postern_fn_shared_unmap,
+	.wake = postern_fn_shared_wake,
 	.wait = machine_wait,
 };

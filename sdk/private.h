@@ -59,6 +59,8 @@ struct transport {
 };
 
 extern const struct transport postern_fn_process, postern_fn_machine;
+/* main.c: all that this library has, and NULL. */
+extern const struct transport *const postern_fn_transports[];
 
 struct pfn {
 	const struct pfn_conf *conf;
@@ -73,6 +75,17 @@ struct pfn {
 	bool armed;
 	uint64_t window_ns; /* how long it polls after the last request */
 };
+
+/* shared.c: what any machine does, whatever runs in it. @at: what it shares with posternd, of
+ * FN_SHARED_B, mapped. */
+#define FN_SHARED_B (FN_REGION_B - FN_REGION_OWN_B)
+bool postern_fn_shared_is(const void *at); /* whether it is posternd's */
+/* Tells posternd that a program has begun there. Return: 0; -errno. */
+int postern_fn_shared_begin(struct pfn *p, const void *at);
+/* As transport.take, for an FN_DISK: finds what came with it. */
+int postern_fn_shared_disk(uint8_t *at, struct arrival *a);
+void postern_fn_shared_unmap(struct fn_rings *rings, uint8_t *bufs, int wake_fd);
+void postern_fn_shared_wake(struct chan *c);
 
 /* The first lap of answers begins, and nothing is known of posternd. */
 struct chan *postern_fn_chan_new(struct pfn *p, const struct arrival *a);
