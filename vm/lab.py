@@ -50,6 +50,24 @@ def children(pid):
 		return [int(child) for child in listed.read().split()]
 
 
+def qmp(path, command, **arguments):
+	"""One command to the QEMU that listens at @path; what it returns, or its refusal as LabError."""
+	with socket.socket(socket.AF_UNIX) as qemu:
+		qemu.settimeout(BOOT_S)
+		qemu.connect(path)
+		with qemu.makefile("rw") as lines:
+			lines.readline()  # the greeting
+			for execute, args in ("qmp_capabilities", {}), (command, arguments):
+				lines.write(json.dumps({"execute": execute, "arguments": args}) + "\n")
+				lines.flush()
+				said = {}
+				while "return" not in said and "error" not in said:
+					said = json.loads(lines.readline())
+				if "error" in said:
+					raise LabError(f"{command}: {said['error']['desc']}")
+	return said["return"]
+
+
 def cpio(files):
 	"""A newc archive of {path: bytes}, padded so that another may stand before or behind it."""
 	out = bytearray()
@@ -235,20 +253,7 @@ class Guest:
 
 	def qmp(self, command, **arguments):
 		"""One command to its QEMU; what it returns, or its refusal as LabError."""
-		with socket.socket(socket.AF_UNIX) as qemu:
-			qemu.settimeout(BOOT_S)
-			qemu.connect(self.lab.path(f"postern/vm/{self.name}/qmp.sock"))
-			lines = qemu.makefile("rw")
-			lines.readline()  # the greeting
-			for execute, args in ("qmp_capabilities", {}), (command, arguments):
-				lines.write(json.dumps({"execute": execute, "arguments": args}) + "\n")
-				lines.flush()
-				said = {}
-				while "return" not in said and "error" not in said:
-					said = json.loads(lines.readline())
-				if "error" in said:
-					raise LabError(f"{command}: {said['error']['desc']}")
-		return said["return"]
+		return qmp(self.lab.path(f"postern/vm/{self.name}/qmp.sock"), command, **arguments)
 
 	def _more(self, timeout_s):
 		"""Takes what the guest has said meanwhile. Returns whether more may come."""

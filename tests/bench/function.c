@@ -4,14 +4,17 @@
  * client and poller in one: it submits to a disk's lane and turns the poller by hand. The medium is
  * null or, with ram=BYTES, ram of so many, so that a read has data that the program has not seen.
  *   cpu= depth= ms= bs= write=0|1 touch=0|1 mode=none|transform|observe peer=CPU ram=BYTES
- *   replace=N
+ *   replace=N machine=SOCKET
  * mode=none: no function, for comparison. With touch=1 it does something after all: it reads and
  * changes every byte of the data. With peer= the program is a process on that CPU; without, it
  * is turned by hand as well, so that each side's own time can be told, without the other's; and
  * with batches=N its instructions, counted by stepping through N turns that each find work. With
  * replace=N two programs on CPU peer= take over from each other N times, both started before: the
  * longest time in which nothing comes back around each change, and in as long a time before it.
+ * With machine= the program is in a machine that connects there: a first line of JSON says with
+ * which memory it is to be started, a second one that it is there, a third one is the answer.
  */
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,9 +28,11 @@
 #include <postern/function.h>
 
 #include "base/child.h"
+#include "base/fd.h"
 #include "base/hist.h"
 #include "core/lane.h"
 #include "function/remote/program.h"
+#include "function/remote/region.h"
 #include "media/null/null.h"
 #include "media/ram/ram.h"
 #include "tests/bench/tool.h"
@@ -39,6 +44,9 @@
 #define CALM_NS (10 * NS_PER_MS)
 #define CHANGE_NS (5 * NS_PER_MS)
 #define REPLACE_MAX 1000u
+#define ANSWER_NS (20 * NS_PER_S)
+#define BOOT_NS (60 * NS_PER_S)
+#define SILENCE_NS (30 * NS_PER_S)
 
 struct rig {
 	struct poller *poller;
@@ -55,7 +63,7 @@ struct rig {
 	unsigned nback, bs_b;
 	bool touch;
 	enum req_op op;
-	uint64_t done, disk_b, next_b;
+	uint64_t done, done_ever, disk_b, next_b;
 	uint8_t *data;
 	struct hist latency;
 	uint64_t back_ticks, gap_ticks; /* the last ones back; the longest without any */
@@ -78,6 +86,7 @@ static void complete(struct req *const *reqs, unsigned n)
 	rig.gap_ticks = max_u64(rig.gap_ticks, now - rig.back_ticks);
 	rig.back_ticks = now;
 	rig.done += n;
+	rig.done_ever += n;
 }
 
 static void requests(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
@@ -130,10 +139,19 @@ static void talk(void)
 		pfn_turn(rig.pfn);
 }
 
+static void greet(unsigned which, const struct host_process *process, uint64_t patience_ns)
+{
+	char why[HOST_WHY_MAX];
+
+	rig.program[which] = program_new(process, NULL);
+	talk();
+	if (program_await_ready(rig.program[which], clock_ns() + patience_ns, why))
+		die(why, EPROTO);
+}
+
 static void start_program(unsigned which, bool observes, int peer)
 {
 	struct host_process process = { .pidfd = -1 };
-	char why[HOST_WHY_MAX];
 	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair))
@@ -143,10 +161,25 @@ static void start_program(unsigned which, bool observes, int peer)
 		rig.child[which] = start_child(pair[1], observes, (unsigned)peer);
 	else
 		start_here(pair[1], observes);
-	rig.program[which] = program_new(&process, NULL);
-	talk();
-	if (program_await_ready(rig.program[which], clock_ns() + 5 * NS_PER_S, why))
-		die(why, EPROTO);
+	greet(which, &process, ANSWER_NS);
+}
+
+/* It connects as a guest's QEMU does, with the program in it. */
+static void await_machine(const char *path)
+{
+	struct host_process process = { .pidfd = -1 };
+	int listen_fd = fd_listen(path, 0600);
+	struct pollfd w = { .fd = listen_fd, .events = POLLIN };
+
+	if (listen_fd < 0 || region_open(-1, &process.region))
+		die("make a socket and memory", EINVAL);
+	printf("{\"memory_path\": \"/proc/%d/fd/%d\", \"memory_b\": %llu}\n", (int)getpid(),
+	       process.region->fd, FN_REGION_B);
+	fflush(stdout);
+	if (poll(&w, 1, (int)(BOOT_NS / NS_PER_MS)) != 1)
+		die("be connected to", ETIMEDOUT);
+	process.sock = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	greet(0, &process, BOOT_NS);
 }
 
 static void open_lane(uint64_t ram_b)
@@ -178,7 +211,7 @@ static void offer(unsigned which, bool takes_over)
 			  &rig.channel[which]))
 		die("offer the disk", ENOMEM);
 	talk();
-	if (program_await_channels(rig.program[which], clock_ns() + 5 * NS_PER_S, why))
+	if (program_await_channels(rig.program[which], clock_ns() + ANSWER_NS, why))
 		die(why, EPROTO);
 }
 
@@ -241,14 +274,17 @@ static void turn(void)
 static void run(unsigned depth, uint64_t run_ns)
 {
 	uint64_t end = clock_ticks() + clock_ns_to_ticks(clock_scale(), run_ns);
+	uint64_t patience = end + clock_ns_to_ticks(clock_scale(), SILENCE_NS);
 
 	rig.done = rig.poller_ticks = rig.program_ticks = rig.gap_ticks = 0;
 	rig.back_ticks = clock_ticks();
 	memset(&rig.latency, 0, sizeof(rig.latency));
 	while (clock_ticks() < end)
 		turn();
-	while (rig.nback < depth)
+	while (rig.nback < depth && clock_ticks() < patience)
 		turn();
+	if (rig.nback < depth)
+		die("have all back", ETIMEDOUT);
 }
 
 /* The child is stepped from one stop to the next. */
@@ -304,12 +340,13 @@ static void report(uint64_t run_ns, unsigned batches)
 
 	if (batches)
 		count(batches, n);
-	printf("{\"iops\": %.0f, \"p50\": %.0f, \"p99\": %.0f, \"poller_ns\": %.1f, "
-	       "\"program_ns\": %.1f, \"poller_instructions\": %.1f, "
+	printf("{\"iops\": %.0f, \"requests\": %lu, \"p50\": %.0f, \"p99\": %.0f, "
+	       "\"poller_ns\": %.1f, \"program_ns\": %.1f, \"poller_instructions\": %.1f, "
 	       "\"program_instructions\": %.1f}\n",
-	       (double)rig.done * 1e9 / (double)run_ns, ns_of(hist_quantile(h, 50, 100)),
-	       ns_of(hist_quantile(h, 99, 100)), ns_of(rig.poller_ticks) / done,
-	       ns_of(rig.program_ticks) / done, n[SIDE_POLLER], n[SIDE_PROGRAM]);
+	       (double)rig.done * 1e9 / (double)run_ns, rig.done_ever,
+	       ns_of(hist_quantile(h, 50, 100)), ns_of(hist_quantile(h, 99, 100)),
+	       ns_of(rig.poller_ticks) / done, ns_of(rig.program_ticks) / done, n[SIDE_POLLER],
+	       n[SIDE_PROGRAM]);
 	fflush(stdout);
 }
 
@@ -348,6 +385,7 @@ int tool_function(char **args)
 	unsigned depth = (unsigned)min_u64(max_u64(arg_num(args, "depth", 1), 1), DEPTH_MAX);
 	uint64_t run_ns = arg_num(args, "ms", 500) * NS_PER_MS;
 	const char *peer = arg_text(args, "peer", NULL);
+	const char *machine = arg_text(args, "machine", NULL);
 	unsigned times = (unsigned)min_u64(arg_num(args, "replace", 0), REPLACE_MAX);
 
 	pin_thread((unsigned)arg_num(args, "cpu", 0));
@@ -356,7 +394,9 @@ int tool_function(char **args)
 	rig.touch = arg_num(args, "touch", 0);
 	rig.owner.complete = complete;
 	rig.side = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (with)
+	if (machine)
+		await_machine(machine);
+	else if (with)
 		start_program(0, observes, peer ? atoi(peer) : -1);
 	if (times)
 		start_program(1, observes, atoi(peer));
@@ -370,6 +410,9 @@ int tool_function(char **args)
 	rig.nback = slab_get_many(&rig.poller->slab, rig.back, depth);
 	for (unsigned i = 0; i < depth; i++)
 		rig.back[i]->front[0] = i;
+	if (machine) /* what it has taken to come here is not the requests' */
+		puts("{\"ready\": true}");
+	fflush(stdout);
 	run(depth, WARM_NS);
 	if (times) {
 		replace(depth, times);

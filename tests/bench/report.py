@@ -41,6 +41,7 @@ ROWS = {
 		"min", None),
 	"fn_vm_added_qd1_us": ("storage function in a machine, does nothing, depth 1: 4 KiB reads take longer by",
 		"us", None, "max", None),
+	"fn_vm_qd32_miops": ("the same, depth 32: 4 KiB reads with data", "M IOPS", None, "min", None),
 	"fn_replace_pause_us": ("a program takes over from another, depth 32: nothing completes for", "us", 1000,
 		"max", None),
 	"fn_idle_core_pct": ("a function at rest after I/O: CPU of posternd and program", "% of a core", 0.5,
