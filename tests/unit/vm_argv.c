@@ -215,10 +215,25 @@ static void passes_kernel_initrd_and_polled_queues(void **state)
 	assert_string_equal(option(argv, "-kernel", 0), "/proc/self/exe");
 	assert_string_equal(option(argv, "-initrd", 0), "/proc/self/exe");
 	assert_string_equal(option(argv, "-append", 0),
-			    "console=ttyS0 virtio_blk.poll_queues=1 quiet");
+			    "console=ttyS0 no_timer_check virtio_blk.poll_queues=1 quiet");
 	assert_null(strstr(option(argv, "-device", 0), "bootindex"));
 	/* Linux makes a queue a possible vCPU: one is left that is not polled */
 	assert_string_equal(option(argv, "-smp", 0), "1,maxcpus=2");
+	vm_argv_free(argv);
+}
+
+static void has_only_an_emulated_kernel_skip_the_test_of_its_timer(void **state)
+{
+	struct vm_config cfg = plain();
+
+	cfg.kernel = "/proc/self/exe";
+	char **argv = build(&cfg);
+
+	assert_string_equal(option(argv, "-append", 0), "console=ttyS0 no_timer_check");
+	vm_argv_free(argv);
+	cfg.accel = VM_ACCEL_KVM;
+	argv = build(&cfg);
+	assert_string_equal(option(argv, "-append", 0), "console=ttyS0");
 	vm_argv_free(argv);
 }
 
@@ -390,6 +405,7 @@ int main(void)
 		cmocka_unit_test(stays_in_the_foreground_and_may_do_little_when_held),
 		cmocka_unit_test(shares_memory_and_a_port_as_a_function),
 		cmocka_unit_test(passes_kernel_initrd_and_polled_queues),
+		cmocka_unit_test(has_only_an_emulated_kernel_skip_the_test_of_its_timer),
 		cmocka_unit_test(offers_packed_rings_and_hugepages_when_asked),
 		cmocka_unit_test(doubles_commas_in_paths),
 		cmocka_unit_test(takes_an_image_for_raw_unless_its_name_says_qcow2),
