@@ -5,7 +5,7 @@ import random
 import signal
 import time
 
-from kit import MIB, Target, Witness
+from kit import MIB, Target, Witness, until
 from points import all_points, kill_at
 from slow import NotHere, SlowDevice
 
@@ -64,6 +64,10 @@ class Stage:
 		"""Until the worker counts as steady, and then until any moment."""
 		time.sleep(STEADY_S + random.random() / 20)
 
+	def serves(self, name):
+		return any(row["name"] == name and row["state"] != "waiting"
+		           for row in self.target.call("disk.list"))
+
 	def kill(self, scene, point=None):
 		"""One kill, at once. Memory is touched on both sides before."""
 		self.witness.ask("touch")
@@ -91,6 +95,9 @@ def beside_a_flush(stage, scene, times, medium, **options):
 			device.hold(stage.target.worker())
 			for _ in range(times):
 				device.hold(stage.kill(scene))
+				device.limit(None)  # or the image's lock would be the dead worker's for long
+				until(lambda: stage.serves("slow"), "the slow disk, again")
+				device.limit(8)
 			device.limit(None)
 			slow.finish()
 	stage.witness.finish()

@@ -7,7 +7,8 @@
  *                     reconnect=MS inflight=0|1 apart=0|1 seed=]
  *   close NAME       when all that is in flight has come back
  *   touch            the back end writes to all of the extra memory (mem=) of every disk
- *   kill PID         SIGKILL; answers when PID has ended and all that was in flight then is back
+ *   kill PID         SIGKILL; answers when PID polls no ring any more, and all that was in flight
+ *                    then is back. What else is left of it may be stuck in the kernel for long
  *   watch PID        the same for a process that somebody else ends, when it has said that it
  *                    watches
  *   settle           answers when all that is in flight now is back
@@ -17,6 +18,7 @@
  * Without cpu= it is not pinned; with nap= it sleeps so long when nothing has come back, instead of
  * polling. Exit status 1 if anything came back wrong, twice, or not within silence=.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
@@ -34,6 +36,7 @@
 #include "tests/recovery/disk.h"
 
 #define DISKS_MAX 256
+#define POLLERS_MAX 64
 #define LOOK_NS (100 * NS_PER_US)  /* between looks at commands, the killed process, connections */
 #define QUIET_NS (500 * NS_PER_US) /* a connection is looked at when so long nothing came back */
 
@@ -42,7 +45,10 @@ struct witness {
 	unsigned ndisk;
 	uint64_t silence_ns, nap_ns, looked_ns;
 	bool window; /* until all that was in flight when a process had ended is back */
-	int pidfd; /* of that process; -1: it is not awaited */
+	pid_t pid;   /* that process */
+	int pidfd;   /* of it; -1: it is not awaited */
+	int poller[POLLERS_MAX]; /* its threads that poll rings; none: of another kind of process */
+	unsigned npoller;
 	uint64_t gone_ns;
 	uint64_t away_ns; /* the longest time that this program itself did not run, in the window */
 	bool touching, quit, failed;
@@ -151,6 +157,55 @@ static void open_window(struct witness *w, uint64_t gone_ns)
 		w->disk[i]->gap_ns = w->disk[i]->late_ns = 0;
 }
 
+struct path {
+	char text[64];
+};
+
+static struct path name_of_thread(pid_t pid, int tid)
+{
+	struct path p;
+
+	snprintf(p.text, sizeof(p.text), "/proc/%d/task/%d/comm", (int)pid, tid);
+	return p;
+}
+
+static bool is_poller(pid_t pid, int tid)
+{
+	char name[16] = "";
+	CLEANUP(fd_cleanup) int fd = open(name_of_thread(pid, tid).text, O_RDONLY | O_CLOEXEC);
+
+	return read(fd, name, sizeof(name) - 1) > 0 && !strncmp(name, "poller", 6);
+}
+
+static void find_pollers(struct witness *w)
+{
+	char path[32];
+
+	w->npoller = 0;
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)w->pid);
+	DIR *dir = opendir(path);
+
+	for (struct dirent *e; dir && (e = readdir(dir)) && w->npoller < POLLERS_MAX;) {
+		int tid = atoi(e->d_name);
+
+		if (tid && is_poller(w->pid, tid))
+			w->poller[w->npoller++] = tid;
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* Whether the process touches no ring any more. */
+static bool has_gone(const struct witness *w)
+{
+	struct pollfd p = { .fd = w->pidfd, .events = POLLIN };
+	unsigned gone = 0;
+
+	while (gone < w->npoller && access(name_of_thread(w->pid, w->poller[gone]).text, F_OK))
+		gone++;
+	return w->npoller ? gone == w->npoller : poll(&p, 1, 0) > 0;
+}
+
 static void command_watch(struct witness *w, char **args, bool and_kill)
 {
 	uint64_t pid = 0;
@@ -164,6 +219,8 @@ static void command_watch(struct witness *w, char **args, bool and_kill)
 		answer_error("kill", -errno);
 		return;
 	}
+	w->pid = (pid_t)pid;
+	find_pollers(w);
 	open_window(w, 0);
 	if (and_kill)
 		kill((pid_t)pid, SIGKILL);
@@ -286,9 +343,7 @@ static void read_commands(struct witness *w)
 
 static void look_at_window(struct witness *w, uint64_t now_ns)
 {
-	struct pollfd p = { .fd = w->pidfd, .events = POLLIN };
-
-	if (!w->gone_ns && poll(&p, 1, 0) > 0)
+	if (!w->gone_ns && has_gone(w))
 		w->gone_ns = now_ns;
 	if (!w->gone_ns)
 		return;
