@@ -11,7 +11,7 @@ from scene import until as wait
 SAMPLES = os.path.join(BUILD, "sdk", "samples")
 FAKE = os.path.join(BUILD, "tests", "fake", "fake-function")
 KEY = bytes(range(64))
-LIMIT_S = 120  # ends a test that hangs
+LIMIT_S = 240  # ends a test that hangs
 MODULES = "virtio_console", "nd_pmem", "nfit", "dax_pmem", "device_dax"
 NO_DAX = MODULES[:1]
 # started again whenever it has ended; what is to be its descriptor 4 comes first

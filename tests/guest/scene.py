@@ -19,7 +19,7 @@ import lab as lab_room
 from lab import LabError, POSTERN, fio_ios
 
 MIB = 1 << 20
-LIMIT_S = 60  # for what takes moments on a quiet machine
+LIMIT_S = 240  # for what takes moments on a quiet machine
 
 
 class Skip(Exception):

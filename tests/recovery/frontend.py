@@ -9,7 +9,7 @@ import select
 import socket
 import struct
 
-LIMIT_S = 30
+LIMIT_S = 120
 GUEST_B = 0x100000000
 MEM_B = 2 << 20
 QUEUE_SIZE = 128
