@@ -239,11 +239,29 @@ void crew_timer(struct keeper *k)
 	}
 }
 
-/* A vault that comes back is filled again. */
-static void crew_mend(struct keeper *k)
+void crew_mend(struct keeper *k)
 {
-	if (office_mend_vault(&k->office))
+	const struct vault *v = &k->office.vault;
+	bool is_lost = vault_is_lost(v), was_there = k->vault.fd >= 0;
+
+	if (was_there && !is_lost)
+		return;
+	if (was_there) {
+		loop_del(&k->loop, &k->vault);
+		k->vault.fd = -1;
+		log_warn(NULL, "'%s' has gone: until it is back nothing outlives the keeper",
+			 v->at);
+	}
+	int err = is_lost ? office_mend_vault(&k->office) : 0;
+
+	if (!err && v->sock >= 0) {
+		k->vault.fd = v->sock;
+		err = loop_add(&k->loop, &k->vault, EPOLLIN); /* it says nothing unasked */
+	}
+	if (err) {
+		k->vault.fd = -1;
 		set_timer(&k->settle, VAULT_RETRY_MS);
+	}
 }
 
 void crew_settle(struct keeper *k)

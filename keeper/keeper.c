@@ -43,6 +43,11 @@ static void settle_ready(struct loop_watch *w, uint32_t events)
 		crew_settle(container_of(w, struct keeper, settle));
 }
 
+static void vault_ready(struct loop_watch *w, uint32_t events)
+{
+	crew_mend(container_of(w, struct keeper, vault));
+}
+
 static void patience_ready(struct loop_watch *w, uint32_t events)
 {
 	if (timer_take(w->fd))
@@ -185,6 +190,7 @@ static int begin(struct keeper *k)
 		err = listen_control(k);
 	if (err)
 		return err;
+	crew_mend(k);
 	upgrade_open(k);
 	err = crew_start(k);
 	fd_close(k->cfg->hand_over_fd);
@@ -205,7 +211,7 @@ static int go_on(struct keeper *k)
 	}
 	upgrade_open(k);
 	k->office.vault.at = k->cfg->kept_at;
-	office_mend_vault(&k->office);
+	crew_mend(k);
 	crew_reap(k); /* who has ended meanwhile */
 	return 0;
 }
@@ -218,6 +224,7 @@ int keeper_run(const struct keeper_config *cfg)
 			    .signals = { -1, signals_ready },
 			    .timer = { -1, timer_ready },
 			    .settle = { -1, settle_ready },
+			    .vault = { -1, vault_ready },
 			    .desk.timer = { -1, patience_ready },
 			    .upgrade = { .listen.fd = -1, .conn.fd = -1, .timer.fd = -1,
 					 .program_fd = -1 },

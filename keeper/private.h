@@ -96,6 +96,7 @@ struct keeper {
 	struct loop_watch control, signals;
 	struct loop_watch timer;  /* to the next start, or to the end of patience */
 	struct loop_watch settle; /* to what can wait until guests go on */
+	struct loop_watch vault;  /* that it is there; fd -1: it is not, or there is none */
 	struct office office;
 	struct clerks clerks;
 	struct desk desk;
@@ -161,6 +162,8 @@ void crew_ready(struct keeper *k);
 void crew_reap(struct keeper *k);
 void crew_timer(struct keeper *k);
 void crew_settle(struct keeper *k);
+/* Watches the vault; fills one again that has gone, as soon as it is back. */
+void crew_mend(struct keeper *k);
 /* Asks the worker to end, or ends it. */
 void crew_stop(struct keeper *k);
 /* Ends all. */

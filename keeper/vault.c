@@ -123,7 +123,7 @@ bool vault_is_lost(const struct vault *v)
 
 static int tell(struct vault *v, uint32_t op, const char *key, int fd)
 {
-	if (v->sock < 0)
+	if (vault_is_lost(v))
 		return -ENOTCONN;
 	int err = send_request(v, op, key, 0, fd);
 
@@ -131,7 +131,7 @@ static int tell(struct vault *v, uint32_t op, const char *key, int fd)
 		return 0;
 	log_error(NULL, "'%s' does not take what is to outlive the keeper: %s", v->at,
 		  strerror(-err));
-	v->sock = fd_close(v->sock);
+	shutdown(v->sock, SHUT_RDWR); /* lost, which whoever watches it sees */
 	return err;
 }
 

@@ -69,21 +69,34 @@ class Daemon:
 		with open(self.path("log"), errors="replace") as log:
 			return log.read()
 
+	def popen(self, *argv, **more):
+		return subprocess.Popen([POSTERND, *argv], stdin=subprocess.DEVNULL, stdout=self.log,
+		                        stderr=self.log, cwd=self.dir, **more)
+
 	def spawn(self, *argv, **more):
-		self.process = subprocess.Popen([POSTERND, *argv], stdin=subprocess.DEVNULL, stdout=self.log,
-		                                stderr=self.log, cwd=self.dir, **more)
+		self.process = self.popen(*argv, **more)
+
+	def until_ready(self, *argv, **more):
+		"""Starts a process of posternd, and returns it when it says that it is ready."""
+		with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+			notify.bind(self.path("notify"))
+			notify.setblocking(False)
+			process = self.popen(*argv, env=dict(os.environ, NOTIFY_SOCKET=self.path("notify")), **more)
+			end = os.pidfd_open(process.pid)
+			said = notify in select.select([notify, end], [], [], LIMIT_S)[0] and notify.recv(100)
+			os.close(end)
+			os.unlink(self.path("notify"))
+			if said != b"READY=1":
+				process.kill()
+				process.wait()
+			assert said == b"READY=1", self.log_text()
+			return process
 
 	def start(self, *argv, **more):
 		"""Starts posternd on this directory and returns when it says that it is ready."""
-		with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-			notify.bind(self.path("notify"))
-			notify.settimeout(LIMIT_S)
-			env = dict(os.environ, NOTIFY_SOCKET=self.path("notify"))
-			if not argv:
-				argv = ("--control", self.control, "--state", self.path("state"))
-			self.spawn(*argv, env=env, **more)
-			assert notify.recv(100) == b"READY=1", self.log_text()
-			os.unlink(self.path("notify"))
+		if not argv:
+			argv = ("--control", self.control, "--state", self.path("state"))
+		self.process = self.until_ready(*argv, **more)
 
 	def stop(self, sig=signal.SIGTERM):
 		"""Ends posternd and returns its exit status."""
