@@ -98,12 +98,12 @@ def show(s, name):
 	return s.lab.ask("function", "show", name)
 
 
-def until(s, name, true, what):
+def until(s, name, true, what, limit_s=LIMIT_S):
 	"""Waits until @true of what `function show` says; returns that."""
-	end = time.monotonic() + LIMIT_S
+	end = time.monotonic() + limit_s
 	while not true(said := show(s, name)):
 		if time.monotonic() > end:
-			raise LabError(f"not within {LIMIT_S} s: {what}: {said}")
+			raise LabError(f"not within {limit_s} s: {what}: {said}")
 		time.sleep(0.02)
 	return said
 
