@@ -34,6 +34,7 @@ def machine_load(tool, accel, args):
 			# one that has slept takes ms to wake up: see notes.md
 			with FunctionMachine(place, "fn", accel, at, **memory, words="spin_us=20000",
 					wrap=("taskset", "-c", str(args["peer"]))) as machine:
+				machine.begin()
 				line(process)
 				before = machine.exits()
 				answer = line(process)

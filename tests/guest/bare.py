@@ -93,6 +93,12 @@ class FunctionMachine(Bare):
 			"-qmp", f"unix:{self.control},server=on,wait=off",
 			nvdimm_b=memory_b, wrap=wrap)
 
+	def begin(self):
+		"""Waits for its first line, which may say why it is of no use."""
+		said = self.answer()
+		if said["event"] != "ready":
+			raise LabError(f"a function's machine: {said}")
+
 	def exits(self):
 		"""How often its processor has left the guest for the host, at all; None where nobody counts."""
 		counts = [one for cpu in qmp(self.control, "query-stats", target="vcpu") for one in cpu["stats"]]

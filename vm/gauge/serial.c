@@ -10,10 +10,15 @@
 #define INTERRUPTS 1
 #define INTERRUPT_RECEIVED 0x01u
 #define FIFO 2
-#define FIFO_ON 0x07u /* and empty; an interrupt at the first byte */
+/* And empty; an interrupt when 14 bytes have come, or when nothing more has for as long as four
+ * bytes take: QEMU goes once around its loop for as many as that, one if the first is to
+ * interrupt. */
+#define FIFO_ON 0xc7u
 #define FIFO_B 16u
 #define LINE 3
 #define LINE_8N1 0x03u
+#define LINE_SPEED 0x80u /* the first two ports are the divisor's then */
+#define DIVISOR_115200 1u
 #define MODEM 4
 #define MODEM_ON 0x0bu /* DTR, RTS, and OUT2, which lets interrupts out */
 #define STATUS 5
@@ -27,6 +32,9 @@ static uint16_t port(enum serial at, unsigned which)
 
 void serial_init(enum serial at)
 {
+	port_write_8(port(at, LINE), LINE_SPEED);
+	port_write_8(port(at, DATA), DIVISOR_115200);
+	port_write_8(port(at, DATA + 1), 0);
 	port_write_8(port(at, LINE), LINE_8N1);
 	port_write_8(port(at, FIFO), FIFO_ON);
 	/* QEMU, which may have stopped as the FIFO was full, sees by a read that there is room */
