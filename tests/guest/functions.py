@@ -110,3 +110,9 @@ def until(s, name, true, what, limit_s=LIMIT_S):
 
 def is_up(said):
 	return said["state"] == "up"
+
+
+def remove(s, name):
+	"""A disk that is deleted has its functions until its pollers let go of it."""
+	until(s, name, lambda said: not said["disks"], "no disk has it")
+	s.lab.postern("function", "remove", name)
