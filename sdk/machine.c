@@ -28,7 +28,7 @@
 #define AWAY_MS 20
 /* for a device DAX in a guest that has NVDIMMs */
 #define SETTLE_TURN_MS 20
-#define SETTLE_TURNS 250
+#define SETTLE_TURNS 1000 /* 20 s: 5 s were too few for a guest emulated on a busy host */
 
 struct machine {
 	struct fn_stream stream;
