@@ -137,6 +137,30 @@ bool fd_is_sealed(int fd)
 	return seals >= 0 && (seals & MEMORY_SEALS) == MEMORY_SEALS;
 }
 
+static int by_number(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+int fd_close_but(int *keep, unsigned n)
+{
+	int from = STDERR_FILENO + 1;
+
+	qsort(keep, n, sizeof(*keep), by_number);
+	int behind = n && keep[n - 1] >= from ? keep[n - 1] + 1 : from;
+
+	/* the one call that parts from a shared table, too: nothing is closed in that */
+	if (close_range((unsigned)behind, ~0u, CLOSE_RANGE_UNSHARE))
+		return -errno;
+	for (unsigned i = 0; i < n; i++) {
+		if (keep[i] > from)
+			close_range((unsigned)from, (unsigned)keep[i] - 1, 0);
+		if (keep[i] >= from)
+			from = keep[i] + 1;
+	}
+	return 0;
+}
+
 static int unix_address(const char *path, struct sockaddr_un *ret_at)
 {
 	if (strlen(path) > FD_SOCKET_PATH_MAX)

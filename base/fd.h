@@ -34,6 +34,11 @@ ssize_t fd_read_file(int fd, size_t max_b, char **ret_text);
 int fd_memory(const char *name, uint64_t len_b, unsigned flags);
 bool fd_is_sealed(int fd); /* whether the size of @fd is as fixed as that */
 
+/* Closes all descriptors but the standard ones and the @n of @keep, which get sorted; -1 is none.
+ * The calling thread parts from a table that it shares before anything is closed.
+ * Return: 0; -errno, with nothing closed. */
+int fd_close_but(int *keep, unsigned n);
+
 /* The longest socket path that a sockaddr_un takes, without its NUL. */
 #define FD_SOCKET_PATH_MAX 107
 

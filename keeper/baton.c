@@ -287,6 +287,9 @@ pid_t baton_ask(const struct keeper *k, int program_fd, int baton_fd)
 
 	if (pid)
 		return pid < 0 ? -errno : pid;
+	int keep[] = { program_fd, baton_fd };
+
+	fd_close_but(keep, ARRAY_SIZE(keep)); /* as in exec_worker() */
 	run(k->cfg, program_fd, baton_fd, ",check");
 	_exit(1);
 }

@@ -71,31 +71,16 @@ static bool serve(const struct office *o, int sock, uint32_t *word)
 	return !err;
 }
 
-/* Closes all descriptors but these, of which either may be -1, and the standard ones. */
-static void close_but(int a, int b)
-{
-	int low = a < b ? a : b, high = a < b ? b : a;
-	unsigned from = STDERR_FILENO + 1;
-
-	for (unsigned i = 0; i < 2; i++) {
-		int next = i ? high : low;
-
-		if (next < (int)from)
-			continue;
-		close_range(from, (unsigned)next - 1, 0);
-		from = (unsigned)next + 1;
-	}
-	close_range(from, ~0u, 0);
-}
-
 /* Has no descriptor but these: what it is stuck in may outlive us, and must hold nothing of
  * ours. */
 static void run(const struct office *o, int sock, uint32_t *word) __attribute__((noreturn));
 
 static void run(const struct office *o, int sock, uint32_t *word)
 {
+	int keep[] = { sock, o->store.dir_fd };
+
 	prctl(PR_SET_NAME, "postern-clerk");
-	close_but(sock, o->store.dir_fd);
+	fd_close_but(keep, ARRAY_SIZE(keep));
 	while (serve(o, sock, word))
 		;
 	_exit(0);

@@ -449,6 +449,7 @@ void office_init(struct office *o)
 	list_init(&o->sockets);
 	programs_init(&o->programs);
 	o->programs.may_have = may_have;
+	o->programs.look_fd = &o->store.dir_fd;
 }
 
 /* A listening socket that an earlier keeper made; its path is what it was bound to. */

@@ -103,15 +103,20 @@ static int command(struct programs *ps, const struct keeper_request *req, char *
 	return err;
 }
 
-/* The child. It, and not the keeper, looks at the paths: they may lie where nobody answers. */
+/* The child. It, and not the keeper, looks at the paths: they may lie where nobody answers. It has
+ * nothing of the keeper's by then. */
 static void be(struct programs *ps, const struct program *p, struct jail_conf *conf, int report_fd)
 	__attribute__((noreturn));
 
 static void be(struct programs *ps, const struct program *p, struct jail_conf *conf, int report_fd)
 {
 	char path[KEEPER_PATH_MAX];
+	int keep[KEEPER_FILES_MAX + 3] = { conf->sock, report_fd,
+					   ps->look_fd ? *ps->look_fd : -1 };
 	char **argv;
 
+	memcpy(keep + 3, conf->files, conf->nfile * sizeof(*keep));
+	fd_close_but(keep, conf->nfile + 3);
 	int32_t said[2] = { 0, command(ps, &p->req, path, &argv) };
 
 	if (said[1]) {

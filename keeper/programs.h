@@ -20,6 +20,7 @@ struct programs {
 	unsigned n;
 	/* Return: 0; -errno: no worker may ask for @path. */
 	int (*may_have)(struct programs *ps, enum machine_part part, const char *path);
+	const int *look_fd; /* the one that may_have() needs; NULL: none */
 	const char *tool; /* that holds a machine; NULL: postern, beside this program */
 	/* One that is not executed yet, and what it says until then: its jail, and -errno if it
 	 * fails. */

@@ -124,9 +124,12 @@ bool store_owns(const struct store *s, int fd)
 
 	if (s->dir_fd < 0 || fstat(fd, &st))
 		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
-		if (!fstatat(s->dir_fd, own[i], &mine, 0) && mine.st_dev == st.st_dev &&
-		    mine.st_ino == st.st_ino)
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++) {
+		int err = fstatat(s->dir_fd, own[i], &mine, 0) ? errno : 0;
+
+		/* what cannot be told may be */
+		if (err ? err != ENOENT : mine.st_dev == st.st_dev && mine.st_ino == st.st_ino)
 			return true;
+	}
 	return false;
 }

@@ -129,27 +129,6 @@ static void run_job(struct pool *p, struct job *job)
 	}
 }
 
-/* Closes all descriptors from @from on but the @n of @keep, in order. Return: 0; -errno. */
-static int close_others(unsigned from, const int *keep, unsigned n)
-{
-	unsigned behind = n ? (unsigned)keep[n - 1] + 1 : from;
-
-	/* the one call that also parts from the process's table: nothing is closed in that */
-	if (close_range(behind, ~0u, CLOSE_RANGE_UNSHARE))
-		return -errno;
-	for (unsigned i = 0; i < n; i++) {
-		if ((unsigned)keep[i] > from)
-			close_range(from, (unsigned)keep[i] - 1, 0);
-		from = (unsigned)keep[i] + 1;
-	}
-	return 0;
-}
-
-static int by_number(const void *a, const void *b)
-{
-	return *(const int *)a - *(const int *)b;
-}
-
 /* Gives this thread a table of its own, for its crew. Where the kernel refuses it keeps the
  * process's, and a stuck disk holds up the others after a crash. Context: the lock is held. */
 static void found_table(struct pool *p)
@@ -164,8 +143,7 @@ static void found_table(struct pool *p)
 	keep[n++] = p->fd;
 	list_for_each(it, tmp, &p->lanes)
 		keep[n++] = list_entry(it, struct pool_done, link)->event_fd;
-	qsort(keep, n, sizeof(*keep), by_number);
-	close_others(STDERR_FILENO + 1, keep, n);
+	fd_close_but(keep, n);
 }
 
 /* Context: the lock is held, and let go meanwhile. */
