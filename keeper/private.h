@@ -8,6 +8,7 @@
 #include "keeper/death.h"
 #include "keeper/keeper.h"
 #include "keeper/kept.h"
+#include "keeper/patience.h"
 #include "keeper/programs.h"
 #include "keeper/proto.h"
 #include "keeper/vault.h"
@@ -81,6 +82,7 @@ struct upgrade {
 	int program_fd; /* the new one; -1 */
 	struct worker *candidate;
 	uint64_t since_ns; /* of the step */
+	struct patience patience; /* with the process that a step waits for */
 	unsigned healthy;  /* disks, before */
 	unsigned healthy_now;
 	bool is_healthy;

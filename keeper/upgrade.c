@@ -32,10 +32,10 @@
 #include "keeper/private.h"
 
 #define OPEN_NS (2 * NS_PER_S)	     /* for the new program's path to answer */
-#define MEET_NS (5 * NS_PER_S)	     /* for the new program to say who it is */
+#define MEET_NS (5 * NS_PER_S)	     /* for the new program to say who it is, in its own time */
 #define COUNT_NS (1 * NS_PER_S)	     /* for the old one to say how many disks it serves */
 #define PROBATION_NS (1 * NS_PER_S)  /* that the new one must live */
-#define HEALTHY_NS (5 * NS_PER_S)    /* for it to serve as many */
+#define HEALTHY_NS (5 * NS_PER_S)    /* for it to serve as many, in its own time */
 #define TICK_NS (50 * NS_PER_MS)
 
 static void say(struct upgrade *u, const char *fmt, ...) printf_like(2, 3);
@@ -115,12 +115,19 @@ static const char *judge(const struct keeper_intro *old, const struct keeper_int
 	return text;
 }
 
+/* Waits for process @pid, in its own time. */
+static void begin_step(struct upgrade *u, int step, pid_t pid)
+{
+	u->step = step;
+	u->since_ns = clock_ns();
+	patience_begin(&u->patience, pid, u->since_ns);
+}
+
 static void hand_over(struct keeper *k)
 {
 	struct upgrade *u = &k->upgrade;
 
-	u->step = UPGRADE_PROBATION;
-	u->since_ns = clock_ns();
+	begin_step(u, UPGRADE_PROBATION, u->candidate->pid);
 	u->is_healthy = false;
 	timer_repeat(u->timer.fd, TICK_NS);
 	crew_replace(k, u->candidate);
@@ -177,9 +184,8 @@ static void ask_keeper(struct keeper *k)
 	struct upgrade *u = &k->upgrade;
 	CLEANUP(fd_cleanup) int fd = baton_make(k, u->line);
 
-	u->step = UPGRADE_ASKING;
-	u->since_ns = clock_ns();
 	u->asked = fd < 0 ? fd : baton_ask(k, k->program_fd, fd);
+	begin_step(u, UPGRADE_ASKING, (pid_t)u->asked);
 	if (u->asked < 0)
 		keep_keeper(k, strerror((int)-u->asked));
 }
@@ -270,7 +276,8 @@ static void tick(struct keeper *k)
 {
 	struct upgrade *u = &k->upgrade;
 	struct keeper_event count = { .op = KEEPER_COUNT };
-	uint64_t age_ns = clock_ns() - u->since_ns;
+	uint64_t now_ns = clock_ns(), age_ns = now_ns - u->since_ns;
+	uint64_t spent_ns = patience_spent(&u->patience, now_ns);
 
 	if (u->step == UPGRADE_NONE && age_ns > MEET_NS) { /* a caller who says nothing */
 		timer_set(u->timer.fd, 0);
@@ -278,12 +285,12 @@ static void tick(struct keeper *k)
 	} else if (u->step == UPGRADE_OPENING && age_ns > OPEN_NS) {
 		if (clerks_give_up(&k->clerks, &u->errand, true))
 			fail_opening(k, -ETIMEDOUT);
-	} else if (u->step == UPGRADE_MEETING && age_ns > MEET_NS) {
+	} else if (u->step == UPGRADE_MEETING && spent_ns > MEET_NS) {
 		say(u, "failed not_posternd binary it has not said who it is for %llu s; nothing was "
 		       "changed", MEET_NS / NS_PER_S);
 		drop_candidate(k);
 		end(k);
-	} else if (u->step == UPGRADE_ASKING && age_ns > MEET_NS) {
+	} else if (u->step == UPGRADE_ASKING && spent_ns > MEET_NS) {
 		kill(u->asked, SIGKILL); /* its end says the rest */
 	} else if (u->step == UPGRADE_PASSING) {
 		pass_on(k);
@@ -291,7 +298,7 @@ static void tick(struct keeper *k)
 		hand_over(k);
 	} else if (u->step == UPGRADE_PROBATION && u->is_healthy && age_ns > PROBATION_NS) {
 		succeed(k);
-	} else if (u->step == UPGRADE_PROBATION && age_ns > HEALTHY_NS) {
+	} else if (u->step == UPGRADE_PROBATION && spent_ns > HEALTHY_NS) {
 		say(u, "failed upgrade_unhealthy binary version %s serves %u disks after %llu s, and "
 		       "version %s served %u: it serves again", u->candidate->intro.version,
 		    u->healthy_now, HEALTHY_NS / NS_PER_S, k->intro.version, u->healthy);
@@ -314,8 +321,7 @@ static void start_candidate(struct keeper *k)
 		end(k);
 		return;
 	}
-	u->step = UPGRADE_MEETING;
-	u->since_ns = clock_ns();
+	begin_step(u, UPGRADE_MEETING, u->candidate->pid);
 	timer_repeat(u->timer.fd, TICK_NS);
 }
 

@@ -29,10 +29,10 @@ class Skip(Exception):
 class Said:
 	"""What a program answered."""
 
-	def __init__(self, done):
-		self.status = done.returncode
-		self.out = done.stdout
-		self.err = done.stderr
+	def __init__(self, status, out, err):
+		self.status = status
+		self.out = out
+		self.err = err
 
 	@property
 	def error(self):
@@ -106,7 +106,7 @@ class Daemon:
 	def postern(self, *argv, limit_s=LIMIT_S):
 		done = subprocess.run([POSTERN, "--control", self.control, *argv], text=True, cwd=self.dir,
 		                      stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s)
-		return Said(done)
+		return Said(done.returncode, done.stdout, done.stderr)
 
 	def do(self, *argv, **more):
 		"""A command that has to succeed; returns what it prints."""
