@@ -54,6 +54,7 @@ class FrontEnd:
 		self.channel, self.channel_theirs = socket.socketpair()
 		self.inflight_fd, self.inflight = -1, b""
 		self.requests = 0
+		self.step = None  # its name, of the last message that has begun
 
 	def __enter__(self):
 		return self

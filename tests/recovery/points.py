@@ -29,6 +29,7 @@ def go_through(front, at=lambda step, message: 0):
 	"""Every step of a connection, and one request. @at(step, message) says how much of the message
 	it has seen to."""
 	for step in front.steps():
+		front.step = step.name
 		message = front.message(step)
 		sent = at(step, message)
 		if sent < len(message):
@@ -39,8 +40,8 @@ def go_through(front, at=lambda step, message: 0):
 
 def kill_at(path, point, witness, pid):
 	"""Connects to @path; at @point has @witness, whose answer is the caller's to take, kill worker
-	@pid. Then the connection goes on, and serves a request. Returns whether it was closed by the other
-	side and had to be made again."""
+	@pid. Then the connection goes on, and serves a request. Returns the message in which it was closed
+	by the other side, and had to be made again; None if it was not."""
 	name, part = point
 
 	def die():
@@ -63,8 +64,8 @@ def kill_at(path, point, witness, pid):
 	try:
 		with FrontEnd(path) as front:
 			go_through(front, at)
-		return False
+		return None
 	except Closed:
-		with FrontEnd(path) as front:
-			go_through(front)
-		return True
+		with FrontEnd(path) as again:
+			go_through(again)
+		return front.step
