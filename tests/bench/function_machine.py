@@ -39,6 +39,8 @@ def machine_load(tool, accel, args):
 				before = machine.exits()
 				answer = line(process)
 				exits = machine.exits()
+		except LabError as err:
+			raise BenchError(str(err)) from err
 		finally:
 			process.kill()
 			process.communicate()
@@ -48,7 +50,10 @@ def machine_load(tool, accel, args):
 
 def why_no_machine(tool, args):
 	"""Why there is nothing to measure here; None if there is."""
+	if why_no_kvm():
+		return why_no_kvm()
 	try:
-		return why_no_kvm() or machine_load(tool, "kvm", dict(args, ms=1)) and None
-	except (LabError, BenchError, OSError) as err:
+		machine_load(tool, "kvm", dict(args, ms=1))
+	except (BenchError, OSError) as err:
 		return str(err).splitlines()[0]
+	return None

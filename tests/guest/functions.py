@@ -47,18 +47,12 @@ def script_of(s, path, words, files, greeting="", modules=MODULES):
 	return SCRIPT.format(command=f"{os.path.basename(path)} {words}", greeting=greeting), files
 
 
-def boot_program(s, name, path, words, *options, files=None, modules=MODULES):
-	"""Starts the machine of function @name: in it runs the program at @path, @words behind it, with
-	@files {path: bytes}; @options go to `postern vm run`."""
-	script, files = script_of(s, path, words, files or {}, modules=modules)
-	guest = s.lab.guest(name, script, f"function={name}", *options, files=files)
+def boot_machine(s, name, sample, modules=MODULES):
+	"""Starts the machine of function @name: in it runs a sample."""
+	script, files = script_of(s, *sample_words(sample), {"key": KEY}, modules=modules)
+	guest = s.lab.guest(name, script, f"function={name}", files=files)
 	guest.expect("ready")
 	return guest
-
-
-def boot_machine(s, name, sample, modules=MODULES):
-	"""The same for a sample."""
-	return boot_program(s, name, *sample_words(sample), files={"key": KEY}, modules=modules)
 
 
 def sample_words(sample):
