@@ -8,6 +8,7 @@ help:
 	@echo 'make bench-recovery  how long guests wait when the worker dies; writes docs/recovery-benchmarks.md'
 	@echo 'make compare  every path to storage, measured from a guest; into docs/benchmarks.md'
 	@echo 'make soak    10,000 kills among changes at random, then fuzzers and guests; SOAK="--seed N"'
+	@echo 'make image   a whole Debian as the machine of a storage function (10 minutes)'
 	@echo 'make fuzz    the fuzzers for minutes'
 	@echo 'make mutate  break each rule in turn; a test has to notice'
 	@echo 'make coverage  lines of the path that no test reaches, against tests/coverage.md'
@@ -37,6 +38,12 @@ soak:
 	@setup/install run check
 	@tests/soak $(SOAK)
 
+image:
+	@setup/install run check image
+	@meson setup build >/dev/null
+	@ninja -C build
+	@tests/guest/debian
+
 fuzz:
 	@setup/install run check
 	@tests/fuzz/run
@@ -52,4 +59,4 @@ coverage:
 clean:
 	rm -rf build build-*
 
-.PHONY: help run check bench bench-recovery compare soak fuzz mutate coverage clean
+.PHONY: help run check bench bench-recovery compare soak image fuzz mutate coverage clean
