@@ -50,7 +50,7 @@ def children(pid):
 		return [int(child) for child in listed.read().split()]
 
 
-def qmp(path, command, **arguments):
+def qmp(path, command, /, **arguments):
 	"""One command to the QEMU that listens at @path; what it returns, or its refusal as LabError."""
 	with socket.socket(socket.AF_UNIX) as qemu:
 		qemu.settimeout(BOOT_S)
@@ -251,7 +251,7 @@ class Guest:
 		"""What `postern vm list` says about it."""
 		return next(vm for vm in self.lab.ask("vm", "list") if vm["name"] == self.name)
 
-	def qmp(self, command, **arguments):
+	def qmp(self, command, /, **arguments):
 		"""One command to its QEMU; what it returns, or its refusal as LabError."""
 		return qmp(self.lab.path(f"postern/vm/{self.name}/qmp.sock"), command, **arguments)
 
