@@ -353,12 +353,15 @@ static void add_function(struct args *a, const struct vm_function *f, bool held)
 	    (unsigned long long)(f->memory_b / MIB));
 	add(a, "-device");
 	add(a, "nvdimm,memdev=function");
-	/* once more, for a guest whose kernel makes no use of that */
-	add(a, "-object");
-	add(a, "memory-backend-file,id=function-bar,share=on,mem-path=%s,size=%lluM", quoted,
-	    (unsigned long long)(f->memory_b / MIB));
-	add(a, "-device");
-	add(a, "ivshmem-plain,memdev=function-bar");
+	/* once more, for a guest whose kernel makes no use of that; a BAR's size is a power of two,
+	 * which that of a controller before this one may not be */
+	if (!(f->memory_b & (f->memory_b - 1))) {
+		add(a, "-object");
+		add(a, "memory-backend-file,id=function-bar,share=on,mem-path=%s,size=%lluM",
+		    quoted, (unsigned long long)(f->memory_b / MIB));
+		add(a, "-device");
+		add(a, "ivshmem-plain,memdev=function-bar");
+	}
 	add(a, "-device");
 	add(a, "virtio-serial-pci,max_ports=2");
 	escape(f->socket, quoted, sizeof(quoted));
