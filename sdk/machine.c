@@ -97,21 +97,26 @@ static uint64_t number_in(const char *path)
 static int make_dax(void)
 {
 	static const struct {
-		const char *path, *text;
+		const char *dir, *file, *text; /* NULL: the seed's, its name */
 	} step[] = {
 		/* what has no driver needs none taken away */
-		{ ND "namespace0.0/driver/unbind", "namespace0.0" },
-		{ ND "dax0.0/align", "4096" },
-		{ ND "dax0.0/uuid", "8c9d1a52-5c7e-4d0a-9a1b-6f756e637465" },
-		{ ND "dax0.0/mode", "ram" },
-		{ ND "dax0.0/namespace", "namespace0.0" },
-		{ "/sys/bus/nd/drivers/dax_pmem/bind", "dax0.0" },
+		{ "namespace0.0/driver", "unbind", "namespace0.0" },
+		{ NULL, "align", "4096" },
+		{ NULL, "uuid", "8c9d1a52-5c7e-4d0a-9a1b-6f756e637465" },
+		{ NULL, "mode", "ram" },
+		{ NULL, "namespace", "namespace0.0" },
+		{ "../drivers/dax_pmem", "bind", NULL },
 	};
+	char seed[32], path[PATH_MAX];
 
-	if (number_in(ND "region0/size") != FN_REGION_B)
+	/* dax0.0, unless the kernel was just looking for an older one when it made it */
+	if (number_in(ND "region0/size") != FN_REGION_B ||
+	    !read_line(ND "region0/dax_seed", seed, sizeof(seed)))
 		return -ENODEV;
 	for (size_t i = 0; i < ARRAY_SIZE(step); i++) {
-		int err = write_line(step[i].path, step[i].text);
+		snprintf(path, sizeof(path), ND "%s/%s", step[i].dir ? step[i].dir : seed,
+			 step[i].file);
+		int err = write_line(path, step[i].text ? step[i].text : seed);
 
 		if (err && i)
 			return err;
@@ -201,6 +206,9 @@ static int map(struct pfn *p, struct machine *m)
 			p->conf->name, strerror(-dax_err), strerror(-err));
 		return err;
 	}
+	if (dax_err)
+		fprintf(stderr, "%s: no " DAX ": %s; ivshmem-plain is used, which may be slow\n",
+			p->conf->name, strerror(-dax_err));
 	p->is_bar = dax_err;
 	return 0;
 }
