@@ -48,8 +48,8 @@ static void exec_worker(const struct keeper_config *cfg, int program_fd, const i
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	/* what the program lies on may not answer, and then nothing ends us: we hold nothing */
-	int keep[ENDS + 1] = { no[END_REQUEST], no[END_EVENT], no[END_LIFE], no[END_HOLD],
-			       program_fd };
+	int keep[] = { no[END_REQUEST], no[END_EVENT], no[END_LIFE], no[END_HOLD],
+		       program_fd, cfg->hand_over_fd };
 
 	fd_close_but(keep, ARRAY_SIZE(keep));
 	fexecve(program_fd, argv, environ);
