@@ -229,9 +229,11 @@ static int listen_at(const char *path, mode_t mode, int type)
 	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	/* fchmod before bind gives the file its mode from the start: no window. */
+	/* fchmod before bind gives the file its mode from the start, but for what the umask takes:
+	 * no window. chmod may wait for the file system's journal; who sees the file can connect
+	 * by then. */
 	if (fchmod(fd, mode) || bind(fd, (struct sockaddr *)&at, sizeof(at)) ||
-	    chmod(path, mode) || listen(fd, SOMAXCONN)) {
+	    listen(fd, SOMAXCONN) || chmod(path, mode)) {
 		err = -errno;
 		fd_close(fd);
 		return err;
