@@ -22,8 +22,12 @@
 #define DIRS_MAX 8
 #define END_MS 5000
 #define PASSES_MAX 20
-#define ENVIRON_MAX_B (4 * MIB)
+#define EXEC_MS 1000
+#define PROC_MAX_B (4 * MIB)
 #define MARK "POSTERN_GUARD"
+
+/* Fields of /proc/PID/stat, see proc(5). */
+enum { STATE = 3, MEMORY_B = 23, ENV_START = 50, ENV_END };
 
 /* One message; small enough to be written whole. */
 struct word {
@@ -46,21 +50,56 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return 0;
 }
 
+/* Return: a file of /proc/@pid with its NULs, to be freed, and its length; -1. */
+static ssize_t read_proc(const char *pid, const char *name, char **ret_text)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%.10s/%s", pid, name);
+	CLEANUP(fd_cleanup) int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -1 : fd_read_file(fd, PROC_MAX_B, ret_text);
+}
+
+/* Whether @pid, whose environment reads as empty, has one that cannot be read yet: it executes
+ * another program, or just did. Neither what has ended nor a thread of the kernel has memory. */
+static bool is_executing(const char *pid)
+{
+	uint64_t field[ENV_END + 1] = { 0 };
+	char *text;
+
+	if (read_proc(pid, "stat", &text) < 0)
+		return false;
+	char *at = strrchr(text, ')'); /* of the second field, which may hold any character */
+	bool sleeps = at && !strncmp(at, ") S", 3);
+
+	for (int i = STATE; at && i <= ENV_END && (at = strchr(at + 1, ' ')); i++)
+		field[i] = strtoull(at, NULL, 10);
+	free(text);
+	return field[MEMORY_B] && (!sleeps || field[ENV_START] != field[ENV_END]);
+}
+
 /* Whether @pid was started under this guard. */
 static bool is_marked(const char *pid)
 {
-	char path[32], *text = NULL;
 	size_t len = strlen(guard.mark);
-	bool found = false;
+	unsigned looks = EXEC_MS;
+	char *text;
+	ssize_t n;
 
-	snprintf(path, sizeof(path), "/proc/%.10s/environ", pid);
-	CLEANUP(fd_cleanup) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : fd_read_file(fd, ENVIRON_MAX_B, &text);
+	while (!(n = read_proc(pid, "environ", &text))) {
+		free(text);
+		if (!is_executing(pid) || !looks--)
+			return false;
+		poll(NULL, 0, 1);
+	}
+	if (n < 0)
+		return false;
+	bool found = false;
 
 	for (ssize_t at = 0; at < n && !found; at += (ssize_t)strlen(text + at) + 1)
 		found = !strncmp(text + at, guard.mark, len + 1);
-	if (n >= 0)
-		free(text);
+	free(text);
 	return found;
 }
 

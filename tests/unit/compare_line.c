@@ -189,6 +189,30 @@ static void the_guard_ends_what_was_started_without_a_word(void **state)
 	close(tell[0]);
 }
 
+/* A process that executes another program has no environment to read for a moment: one that does so
+ * all the time was overlooked in one round of twenty. */
+static void the_guard_ends_what_is_just_starting_another(void **state)
+{
+	static const char again[] = "exec sh -c \"$0\" \"$0\"";
+
+	for (unsigned i = 0; i < 60; i++) {
+		int tell[2];
+		char byte;
+
+		assert_int_equal(guard_start(), 0);
+		assert_int_equal(pipe(tell), 0);
+		if (!fork()) {
+			execlp("sh", "sh", "-c", again, again, NULL);
+			_exit(1);
+		}
+		close(tell[1]);
+		usleep(1000 * (i % 20));
+		guard_end();
+		assert_int_equal(read(tell[0], &byte, 1), 0);
+		close(tell[0]);
+	}
+}
+
 static void the_guard_ends_what_it_was_told_of(void **state)
 {
 	char dir[] = "/tmp/postern-guard-XXXXXX";
@@ -243,6 +267,7 @@ int main(void)
 		cmocka_unit_test(bare_loops_refuse_what_does_not_fit),
 		cmocka_unit_test(the_guard_ends_what_it_was_told_of),
 		cmocka_unit_test(the_guard_ends_what_was_started_without_a_word),
+		cmocka_unit_test(the_guard_ends_what_is_just_starting_another),
 		cmocka_unit_test(the_guard_acts_when_its_program_is_killed),
 	};
 
