@@ -325,7 +325,7 @@ static void observe(struct remote_lane *l, const struct req *r, unsigned flags)
 			stat_add(&l->stats.dropped, 1);
 			if (room < 0)
 				remote_lose(l, "it says that it has taken what was never there");
-			return;
+			break;
 		}
 		if (with_data) {
 			struct slot *s = take_slot(l, NULL);

@@ -3,6 +3,9 @@
  * own; and what happens when it is lost. */
 #include "remote_bed.h"
 
+#include <sys/socket.h>
+#include <unistd.h>
+
 static uint8_t buf[2 * FN_BUF_B], other[2 * FN_BUF_B];
 
 static void fill(uint8_t *p, size_t len_b, unsigned seed)
@@ -387,6 +390,38 @@ static void drops_what_an_observer_has_no_room_for(void **state)
 	rig_close(&g);
 }
 
+/* Nobody else would wake it: for what comes next there is no room. */
+static void wakes_an_observer_that_has_no_room_for_all_of_a_request(void **state)
+{
+	const size_t len_b = (FN_SLOTS + 1) * (size_t)FN_BUF_B;
+	uint8_t *host = calloc(1, len_b);
+	int pair[2];
+	char text[256];
+	struct rig g;
+	struct bed_req q;
+
+	assert_non_null(host);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	rig_open(&g, FN_OBSERVE, REMOTE_PAUSE);
+	g.c.kick_fd = pair[0];
+	g.c.rings->program.sleeps = htole32(1);
+	rig_gain(&g);
+	g.b.lane->size_b = g.s->store_b = len_b;
+	g.s->when = SCRIPT_HELD;
+	rig_ask(&g, &q, REQ_WRITE, 0, len_b, host);
+	rig_turn(&g);
+	assert_int_equal(g.l->stats.requests, FN_SLOTS);
+	assert_int_equal(g.l->stats.dropped, 1);
+	assert_true(recv(pair[1], text, sizeof(text), MSG_DONTWAIT) > 0);
+	script_release_all(g.s, REQ_IOERR);
+	rig_turn(&g);
+	assert_int_equal(q.status, REQ_IOERR);
+	rig_close(&g);
+	close(pair[0]);
+	close(pair[1]);
+	free(host);
+}
+
 static void serves_without_a_medium(void **state)
 {
 	struct rig g;
@@ -717,6 +752,7 @@ int main(void)
 		cmocka_unit_test(holds_back_until_there_is_a_program),
 		cmocka_unit_test(shows_copies_to_an_observer),
 		cmocka_unit_test(drops_what_an_observer_has_no_room_for),
+		cmocka_unit_test(wakes_an_observer_that_has_no_room_for_all_of_a_request),
 		cmocka_unit_test(serves_without_a_medium),
 		cmocka_unit_test(makes_requests_of_its_own),
 		cmocka_unit_test(waits_for_own_io_of_the_program_before),
