@@ -117,11 +117,12 @@ static void resend(struct remote_lane *l, struct slot *s)
 	if (is_spoilt_read(s)) {
 		s->place = SLOT_BELOW;
 		go_down(l, r);
+	} else if (s->up && l->up & 1u << r->op) {
+		if (!s->was_seg)
+			remote_attach_read(l, s);
+		remote_send(l, s, true);
 	} else if (s->up) {
-		if (l->up & 1u << r->op)
-			remote_send(l, s, true);
-		else
-			end_slot(l, s);
+		end_slot(l, s);
 	} else if (!s->was_seg && !(l->down & 1u << r->op)) {
 		remote_free_slot(l, s);
 		chain_resume(r);

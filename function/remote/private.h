@@ -148,6 +148,9 @@ extern const struct media_ops remote_source_ops;
 
 /* Gives the request of @s the slot's buffer, with what it writes. */
 void remote_attach(struct remote_lane *l, struct slot *s);
+/* As remote_attach(), of a request on its way up that has no buffer: it was read for a program that
+ * did not want to see that, or for none, and its data follows if the one there is does. */
+void remote_attach_read(struct remote_lane *l, struct slot *s);
 /* Gives it its own segments back, and all that it asks for. */
 void remote_detach(struct slot *s);
 /* Sends @s to the program that there is. */

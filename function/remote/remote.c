@@ -385,17 +385,23 @@ static enum step remote_down(void *state, struct req *r)
 	return enter(l, take_slot(l, r));
 }
 
-/* A slot for a request that went down without one. If it was read since, for a program that did not
- * want to see that, or for none, the data follows. */
+void remote_attach_read(struct remote_lane *l, struct slot *s)
+{
+	struct req *r = s->r;
+
+	if (likely(r->op != REQ_READ || r->status != REQ_OK || !(l->with_data & 1u << REQ_READ)))
+		return;
+	remote_attach(l, s);
+	copy(s->was_seg, 0, slot_buf(l, s), r->len_b, true);
+	count_copy(l, r->len_b);
+}
+
+/* A slot for a request that went down without one. */
 static struct slot *take_slot_up(struct remote_lane *l, struct req *r)
 {
 	struct slot *s = take_slot(l, r);
 
-	if (unlikely(r->op == REQ_READ && r->status == REQ_OK && l->with_data & 1u << REQ_READ)) {
-		remote_attach(l, s);
-		copy(s->was_seg, 0, slot_buf(l, s), r->len_b, true);
-		count_copy(l, r->len_b);
-	}
+	remote_attach_read(l, s);
 	return s;
 }
 

@@ -234,6 +234,36 @@ static void gives_a_new_program_what_the_old_one_had(void **state)
 	rig_close(&g);
 }
 
+/* One that is to change what is read must not be shown less than all of it. */
+static void shows_its_successor_the_data_that_it_did_not_ask_for(void **state)
+{
+	struct rig g;
+	struct bed_req q;
+
+	rig_open(&g, FN_TRANSFORM, REMOTE_PAUSE);
+	g.c.with_data = 0;
+	rig_gain(&g);
+	memset(g.s->store, 0x44, 4096);
+	rig_ask(&g, &q, REQ_READ, 0, 4096, buf);
+	assert_int_equal(rig_take(&g).flags, FN_F_UP);
+	remote_lose(g.l, NULL);
+	g.c.with_data = RW;
+	rig_gain_anew(&g);
+	rig_turn(&g);
+	struct fn_word w = rig_take(&g);
+
+	assert_int_equal(w.flags, FN_F_UP | FN_F_DATA | FN_F_REPLAY);
+	assert_int_equal(rig_buf(&g, w.slot)[4095], 0x44);
+	memset(rig_buf(&g, w.slot), 0x55, 4096);
+	rig_answer(&g, w.slot, FN_PASS, FN_OK);
+	rig_turn(&g);
+	assert_int_equal(q.status, REQ_OK);
+	assert_int_equal(buf[0], 0x55);
+	assert_int_equal(buf[4095], 0x55);
+	assert_int_equal(g.l->nfree, FN_SLOTS);
+	rig_close(&g);
+}
+
 static void bypasses_a_lost_program(void **state)
 {
 	struct rig g;
@@ -746,6 +776,7 @@ int main(void)
 		cmocka_unit_test(waits_for_a_slot_in_order),
 		cmocka_unit_test(gives_the_next_write_the_slot_that_was_to_be_next),
 		cmocka_unit_test(gives_a_new_program_what_the_old_one_had),
+		cmocka_unit_test(shows_its_successor_the_data_that_it_did_not_ask_for),
 		cmocka_unit_test(bypasses_a_lost_program),
 		cmocka_unit_test(goes_around_the_buffers_of_a_program_that_hangs),
 		cmocka_unit_test(fails_without_a_program_if_told_to),
