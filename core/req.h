@@ -68,7 +68,7 @@ struct req {
 	struct lane *lane;
 	struct seg *seg;
 	uint64_t off_b;
-	uint64_t len_b;
+	uint64_t len_b; /* below 4 GiB */
 	uint64_t taken_ticks;
 	const struct req_owner *owner;
 	uint64_t since_ticks; /* from when its deadline counts; unless its lane is synchronous */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "front/vhost_blk/blk.h"
 
+#include "front/vhost_blk/config.h"
+
 /* Marks what @r had written, whatever it is. */
 static void log_data(struct vq *q, const struct req *r)
 {
@@ -240,6 +242,8 @@ static int take_apart(struct vq *q, const struct vchain *c, struct req *r)
 	if (data_out_b && data_in_b)
 		return 0;
 	r->len_b = data_out_b + data_in_b;
+	if (r->len_b > UINT32_MAX)
+		return 0;
 	int err = map_data(q, c, r, r->len_b, data_in_b);
 	if (err == -E2BIG)
 		return 0;
@@ -308,7 +312,7 @@ static enum req_status read_range(struct req *r)
 	r->off_b = offset_of(sector);
 	r->len_b = (le64toh(w[1]) & UINT32_MAX) * VIRTIO_BLK_SECTOR_B;
 	r->nseg = 0;
-	return REQ_OK;
+	return r->len_b <= RANGE_MAX_B ? REQ_OK : REQ_RANGE; /* 5.2.6.1 */
 }
 
 /* Requests other than read and write. Return: whether @r is to be submitted. */

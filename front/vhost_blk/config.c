@@ -7,8 +7,6 @@
 /* Data segments of a request. With header and status it is what a Linux guest with a ring of 128
  * can send; the pool's lists take twice as many, for buffers that cross regions. */
 #define SEG_MAX 126
-/* Of one discard or write-zeroes: bounds the time that a medium spends on one request. */
-#define RANGE_MAX_B (1 * GIB)
 
 uint64_t config_features(const struct disk *d, unsigned nqueue)
 {

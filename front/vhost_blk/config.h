@@ -10,6 +10,9 @@
 
 #define BIT(n) (1ull << (n))
 
+/* Of one discard or write-zeroes: bounds the time that a medium spends on one request. */
+#define RANGE_MAX_B (1 * GIB)
+
 /* Feature bits offered, vhost-user's own among them. */
 uint64_t config_features(const struct disk *d, unsigned nqueue);
 /* The configuration space as it is now. */

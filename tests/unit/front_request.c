@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a virtio-blk request must be, and that every other one gets its descriptors back. */
+#include "media/null/null.h"
 #include "tests/fake/guest.h"
 
 static struct fake *open_fake(void **state)
@@ -551,6 +552,53 @@ static void refuses_senseless_discard_and_write_zeroes(void **state)
 	fake_close(g);
 }
 
+static struct fake *open_huge(void **state)
+{
+	struct fake_conf c = { .packed = fake_is_packed(state), .disk_b = 8 * GIB, .size = 4096,
+			       .queues = 64 };
+
+	assert_int_equal(null_open(false, &c.media), 0);
+	return fake_open(&c);
+}
+
+/* A program that a disk has as a function knows of 32 bits: what it is shown is what is done. */
+static void refuses_longer_ranges_than_it_offers(void **state)
+{
+	struct fake *g = open_huge(state);
+	const uint32_t both[] = { VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES };
+	const uint32_t most = GIB / VIRTIO_BLK_SECTOR_B;
+
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(do_range(g, both[i], 8, most, 0, 16), VIRTIO_BLK_S_OK);
+		assert_int_equal(do_range(g, both[i], 8, most + 1, 0, 16), VIRTIO_BLK_S_IOERR);
+		assert_int_equal(do_range(g, both[i], 8, 4 * most + 1, 0, 16), VIRTIO_BLK_S_IOERR);
+	}
+	fake_close(g);
+}
+
+/* A buffer may stand in a table as often as the guest likes. */
+static void refuses_more_data_than_a_request_can_have(void **state)
+{
+	struct fake *g = open_huge(state);
+	uint32_t len_b = (uint32_t)align_down(g->mem.region_b, VIRTIO_BLK_SECTOR_B);
+	unsigned n = (unsigned)(4 * GIB / len_b);
+	struct fake_req r = fake_req(g, VIRTIO_BLK_T_OUT, 0, 0);
+	struct fake_desc d[REQ_MAX_SEGS + 2];
+
+	assert_true(n < REQ_MAX_SEGS);
+	d[0] = fake_out(g, r.hdr, 16);
+	for (unsigned i = 0; i <= n; i++)
+		d[i + 1] = fake_out(g, g->mem.host, len_b);
+	struct fake_desc after = d[n + 1];
+
+	d[n + 1] = fake_in(g, r.status, 1);
+	assert_answered(g, d, n + 2, r.status, VIRTIO_BLK_S_OK);
+	d[n + 1] = after;
+	d[n + 2] = fake_in(g, r.status, 1);
+	assert_answered(g, d, n + 3, r.status, VIRTIO_BLK_S_IOERR);
+	fake_close(g);
+}
+
 static void refuses_changes_of_a_read_only_disk(void **state)
 {
 	struct fake *g = fake_open(&(struct fake_conf){ .packed = fake_is_packed(state),
@@ -685,6 +733,8 @@ int main(void)
 		FAKE_BOTH(flushes),
 		FAKE_BOTH(passes_discard_and_write_zeroes_on),
 		FAKE_BOTH(refuses_senseless_discard_and_write_zeroes),
+		FAKE_BOTH(refuses_longer_ranges_than_it_offers),
+		FAKE_BOTH(refuses_more_data_than_a_request_can_have),
 		FAKE_BOTH(refuses_changes_of_a_read_only_disk),
 		FAKE_BOTH(tells_the_guest_of_a_failed_medium),
 		FAKE_BOTH(completes_in_the_order_of_the_medium),
