@@ -126,6 +126,10 @@ int main(void)
 				 .with_data = PFN_SET(PFN_WRITE), .requests = requests,
 				 .gone = gone };
 
+	if (lseek(REPORT_FD, 0, SEEK_CUR) < 0) {
+		fprintf(stderr, "compress-scan: where to? `function add NAME run=... file=FILE`\n");
+		return 1;
+	}
 	if (deflateInit(&deflater, Z_BEST_SPEED) != Z_OK) {
 		fprintf(stderr, "compress-scan: no memory\n");
 		return 1;
