@@ -75,7 +75,7 @@ int jail_find(const char *name, char *room)
 
 	if (strchr(name, '/')) {
 		snprintf(room, KEEPER_PATH_MAX, "%s", name);
-		return *name == '/' && !access(room, X_OK) ? 0 : -ENOENT;
+		return *name != '/' ? -ENOENT : access(room, X_OK) ? -errno : 0;
 	}
 	for (path = path ? path : "/usr/local/bin:/usr/bin:/bin"; *path;) {
 		size_t n = strcspn(path, ":");

@@ -193,6 +193,20 @@ static int open_files(const json_t *paths, int flags, const char *param, int *fd
 	return 0;
 }
 
+/* What @code, of one that cannot be started, may come from. */
+static const char *hint_of(int code)
+{
+	switch (code) {
+	case -ENOENT:
+		return " (a path begins with '/', a name is looked for in PATH)";
+	case -EACCES:
+		return " (it must be executable, and no script)";
+	case -EINVAL:
+		return " (a program's name, and quotations that end)";
+	}
+	return "";
+}
+
 static int start_process(const char *name, const json_t *conf, struct host_process *ret, char *why)
 {
 	int fds[FILES_MAX];
@@ -213,8 +227,8 @@ static int start_process(const char *name, const json_t *conf, struct host_proce
 	} else {
 		code = ctl_spawn(&s);
 		if (code)
-			snprintf(why, HOST_WHY_MAX, "'%.100s' cannot be started: %s", s.run,
-				 strerror(-code));
+			snprintf(why, HOST_WHY_MAX, "'%.60s' cannot be started: %s%s", s.run,
+				 strerror(-code), hint_of(code));
 	}
 	while (s.nfile)
 		fd_close(fds[--s.nfile]);
@@ -291,14 +305,16 @@ static int machine_words(const struct spec *s, struct words *w)
 	return w->n < sizeof(w->text) ? 0 : -E2BIG;
 }
 
-/* The files are QEMU's to open; whether they are there is better said before. */
-static int look_for_files(const json_t *conf, struct ctl_error *err)
+/* Those of a machine are QEMU's to open, and those of a process are opened at each start; whether
+ * they are there is better said before, with the parameter. */
+static int look_for_files(const json_t *conf, enum spec_kind kind, struct ctl_error *err)
 {
-	static const struct {
+	const struct {
 		const char *key;
 		int flags;
 	} files[] = { { "vm", O_RDONLY }, { "kernel", O_RDONLY }, { "initrd", O_RDONLY },
-		      { "file", O_RDWR }, { "read", O_RDONLY } };
+		      { "file", O_RDWR | (kind == SPEC_PROCESS ? O_CREAT : 0) },
+		      { "read", O_RDONLY } };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(files); i++) {
 		json_t *value = json_object_get(conf, files[i].key);
@@ -338,7 +354,7 @@ static int hold_machine(void *spec, int memory_fd, struct machine_holder *ret, c
 {
 	const struct spec *s = spec;
 	struct ctl_error err = { 0 };
-	int code = look_for_files(s->conf, &err);
+	int code = look_for_files(s->conf, SPEC_MACHINE, &err);
 
 	if (code) {
 		snprintf(why, HOST_WHY_MAX, "%.24s: %.120s", err.param, err.text);
@@ -434,8 +450,8 @@ int spec_new(struct host *host, struct loop *loop, json_t *conf, bool second, bo
 
 	if (!code)
 		*s = (struct spec){ .conf = json_incref(conf), .host = host, .is_second = second };
-	if (!code && kind == SPEC_MACHINE && !adopt)
-		code = look_for_files(conf, err);
+	if (!code && kind != SPEC_BROUGHT && !adopt)
+		code = look_for_files(conf, kind, err);
 	if (!code && kind != SPEC_PROCESS)
 		code = meet_machine(s, loop, adopt, err);
 	if (!code && adopt)

@@ -120,7 +120,7 @@ static void says_why_a_program_cannot_be_started(void **state)
 		{ "/nonexistent/program", -ENOENT },
 		{ "no-such-program-in-path", -ENOENT },
 		{ "relative/path", -ENOENT },
-		{ "/etc/passwd", -ENOENT },
+		{ "/etc/passwd", -EACCES },
 		{ "   ", -EINVAL },
 		{ "true 'without end", -EINVAL },
 	};
