@@ -21,6 +21,7 @@
 #define FIRST_FD 3
 /* Where descriptors are out of the way while they are put in order. */
 #define FAR_FD 64
+#define NOFILE_MAX 4096 /* each lane of its disks is one */
 
 static bool is_blank(char c)
 {
@@ -120,7 +121,7 @@ static int limit_memory(uint32_t mib)
 	struct rlimit l = { mib * MIB, mib * MIB };
 
 	limit(RLIMIT_CORE, 0);
-	limit(RLIMIT_NOFILE, 256);
+	limit(RLIMIT_NOFILE, NOFILE_MAX);
 	limit(RLIMIT_MEMLOCK, 0);
 	return setrlimit(RLIMIT_DATA, &l) ? -errno : 0;
 }

@@ -76,16 +76,17 @@ static int on_hello(struct pfn *p, const struct fn_msg *hello)
 
 static int on_disk(struct pfn *p, const struct arrival *a)
 {
-	struct chan *c = postern_fn_chan_new(p, a);
+	struct chan *c = a->err ? NULL : postern_fn_chan_new(p, a);
 	struct fn_msg m = msg_of(FN_DISK_READY);
-	int err = c ? 0 : ENOMEM;
+	int err = a->err ? a->err : c ? 0 : ENOMEM;
 
 	m.channel = a->m.channel;
 	if (!err && p->conf->open)
 		err = p->conf->open(&c->pub);
 	m.status = htole32((uint32_t)(err < 0 ? -err : err));
 	if (err) {
-		p->transport->unmap(a->rings, a->bufs, a->wake_fd);
+		if (!a->err)
+			p->transport->unmap(a->rings, a->bufs, a->wake_fd);
 		free(c);
 	} else {
 		c->next = p->chans;
@@ -122,7 +123,7 @@ static void on_gone(struct pfn *p, uint32_t id)
 /* Return: how many messages; -errno: it is over. */
 static int take_messages(struct pfn *p)
 {
-	struct arrival a;
+	struct arrival a = { .err = 0 };
 	int n = 0, got, err = 0;
 
 	p->turns = 0;

@@ -38,6 +38,7 @@ struct arrival {
 	struct fn_rings *rings; /* FN_DISK */
 	uint8_t *bufs;
 	int wake_fd;
+	int err; /* FN_DISK: an errno: there is no room for it, it is to be refused; or 0 */
 };
 
 /* How a program and posternd find each other. */

@@ -76,6 +76,7 @@ static void process_unmap(struct fn_rings *rings, uint8_t *bufs, int wake_fd)
 	close(wake_fd);
 }
 
+/* Return: 0; an errno. */
 static int map_disk(struct arrival *a, const int *fds)
 {
 	a->rings = map(fds[0], sizeof(struct fn_rings), MAP_POPULATE);
@@ -86,7 +87,7 @@ static int map_disk(struct arrival *a, const int *fds)
 	if (a->rings && a->bufs)
 		return 0;
 	process_unmap(a->rings, a->bufs, a->wake_fd);
-	return -ENOMEM;
+	return ENOMEM;
 }
 
 static int process_take(struct pfn *p, struct arrival *ret)
@@ -104,10 +105,13 @@ static int process_take(struct pfn *p, struct arrival *ret)
 		ret->m.kind = htole16(FN_KICK);
 		return 1;
 	}
-	if (le16toh(ret->m.kind) == FN_DISK && nfd == FDS)
-		return map_disk(ret, fds) ? -ENOMEM : 1;
-	close_all(fds, nfd);
-	return le16toh(ret->m.kind) == FN_DISK ? -EPROTO : 1;
+	bool has_all = le16toh(ret->m.kind) == FN_DISK && nfd == FDS;
+
+	if (!has_all)
+		close_all(fds, nfd);
+	/* descriptors for which a program has no room do not come */
+	ret->err = has_all ? map_disk(ret, fds) : EMFILE;
+	return 1;
 }
 
 static int process_say(struct pfn *p, const struct fn_msg *m)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How a program with libpostern-function and a posternd agree on a version, and how the program
- * refuses one with which it cannot. */
+ * refuses one with which it cannot, or a disk for which it has no room. */
+#include <errno.h>
 #include <libgen.h>
 #include <limits.h>
 #include <setjmp.h>
@@ -8,13 +9,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/fd.h"
 #include "wire/function.h"
+
+#define FILES 64 /* more than what a test is started with */
 
 static char fake[PATH_MAX];
 
@@ -24,8 +30,10 @@ struct started {
 	int sock, err;
 };
 
-static struct started start(void)
+/* @files: the most descriptors that it may have; 0: as many as we. */
+static struct started start(unsigned files)
 {
+	struct rlimit most = { files, files };
 	int pair[2], pipe_fd[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
@@ -35,6 +43,8 @@ static struct started start(void)
 	if (!pid) {
 		dup2(pair[1], FN_SOCKET);
 		dup2(pipe_fd[1], STDERR_FILENO);
+		if (files)
+			setrlimit(RLIMIT_NOFILE, &most);
 		execl(fake, fake, "nothing", (char *)NULL);
 		_exit(127);
 	}
@@ -75,7 +85,7 @@ static int end(const struct started *s, char *ret, size_t room)
 static void chooses_the_newest_that_both_speak(void **state)
 {
 	static const uint16_t most[] = { FN_ABI_NEWEST, FN_ABI_NEWEST + 1, UINT16_MAX };
-	struct started s = start();
+	struct started s = start(0);
 	struct fn_msg m, stop = { .magic = htole32(FN_MAGIC), .kind = htole16(FN_STOP) };
 	char text[256];
 
@@ -102,7 +112,7 @@ static void refuses_a_posternd_without_its_versions(void **state)
 		      { FN_ABI_NEWEST + 1, UINT16_MAX } };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(other); i++) {
-		struct started s = start();
+		struct started s = start(0);
 		struct fn_msg m;
 		char text[256];
 
@@ -113,11 +123,52 @@ static void refuses_a_posternd_without_its_versions(void **state)
 	}
 }
 
+/* Offers a disk by the number @channel. Return: what the program says of it: 0, or an errno. */
+static int offer(const struct started *s, unsigned channel)
+{
+	struct fn_msg m = { .magic = htole32(FN_MAGIC), .kind = htole16(FN_DISK),
+			    .channel = htole32(channel), .blk_b = htole32(512),
+			    .size_b = htole64(MIB), .below_b = htole64(MIB), .name = "web" };
+	int fds[] = { fd_memory("rings", sizeof(struct fn_rings), 0),
+		      fd_memory("buffers", FN_BUFS_B, 0), eventfd(0, EFD_CLOEXEC) };
+
+	assert_int_equal(fd_send_now(s->sock, &m, sizeof(m), fds, ARRAY_SIZE(fds)), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+	assert_int_equal(recv(s->sock, &m, sizeof(m), 0), sizeof(m));
+	assert_int_equal(le16toh(m.kind), FN_DISK_READY);
+	assert_int_equal(le32toh(m.channel), channel);
+	return (int)le32toh(m.status);
+}
+
+/* The disks that it has it keeps: one too many is not their end. */
+static void refuses_a_disk_for_which_it_has_no_room(void **state)
+{
+	struct fn_msg m, gone = { .magic = htole32(FN_MAGIC), .kind = htole16(FN_DISK_GONE) };
+	struct started s = start(FILES);
+	unsigned n = 0;
+	char text[256];
+	int err;
+
+	greet(&s, FN_ABI_OLDEST, FN_ABI_NEWEST, &m);
+	while (!(err = offer(&s, n)) && n < FILES)
+		n++;
+	assert_int_equal(err, EMFILE);
+	assert_in_range(n, 1, FILES - 1);
+	assert_int_equal(offer(&s, n), EMFILE);
+	assert_int_equal(send(s.sock, &gone, sizeof(gone), 0), sizeof(gone));
+	assert_int_equal(offer(&s, n), 0);
+	gone.kind = htole16(FN_STOP);
+	assert_int_equal(send(s.sock, &gone, sizeof(gone), 0), sizeof(gone));
+	assert_int_equal(end(&s, text, sizeof(text)), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(chooses_the_newest_that_both_speak),
 		cmocka_unit_test(refuses_a_posternd_without_its_versions),
+		cmocka_unit_test(refuses_a_disk_for_which_it_has_no_room),
 	};
 	char self[PATH_MAX] = "";
 
