@@ -157,17 +157,29 @@ static void run_paced(struct loop *l, uint64_t end)
 	}
 }
 
+/* Returns when nothing is in flight that the kernel could still write to. It may have taken some of
+ * the last batch only, and a signal may end a wait. */
+static void drain(struct loop *l)
+{
+	struct io_uring_cqe *cqe;
+
+	submit(l);
+	while (l->in_flight > io_uring_sq_ready(&l->ring)) {
+		io_uring_wait_cqe(&l->ring, &cqe);
+		turn(l, false);
+		submit(l);
+	}
+}
+
 static void run_for(struct loop *l, uint64_t ns)
 {
 	uint64_t end = clock_ticks() + clock_ns_to_ticks(clock_scale(), ns);
-	struct io_uring_cqe *cqe;
 
 	if (l->conf->pace_ns)
 		run_paced(l, end);
 	else
 		run_full(l, end);
-	while (l->in_flight && !io_uring_wait_cqe(&l->ring, &cqe))
-		turn(l, false);
+	drain(l);
 }
 
 static int open_file(struct loop *l, const char *path)

@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <liburing.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -112,6 +113,39 @@ static void bare_loops_count_what_they_do(void **state)
 		check_bare(rc, &b, &h);
 		assert_true(b.requests <= 201); /* paced: no more than the time has room for */
 	}
+	close(fd);
+	unlink(path);
+}
+
+/* How many there were; the one that the kernel refuses. */
+static unsigned submissions, refused;
+
+int __real_io_uring_submit(struct io_uring *ring);
+int __wrap_io_uring_submit(struct io_uring *ring);
+
+int __wrap_io_uring_submit(struct io_uring *ring)
+{
+	return ++submissions == refused ? -EAGAIN : __real_io_uring_submit(ring);
+}
+
+static void a_bare_loop_whose_requests_are_refused_ends(void **state)
+{
+	char path[] = "/tmp/postern-bare-XXXXXX";
+	struct client_bench_result b;
+	static struct hist h;
+	struct client_load load = small_load(&h);
+	int fd = mkstemp(path), rc;
+
+	assert_int_equal(ftruncate(fd, MIB), 0);
+	for (unsigned i = 1; i <= 2; i++) {
+		submissions = 0;
+		refused = i;
+		rc = bare_uring(path, &load, &b);
+		/* some containers refuse io_uring as a whole */
+		if (rc != -EPERM && rc != -ENOSYS)
+			assert_int_equal(rc, -EAGAIN);
+	}
+	refused = 0;
 	close(fd);
 	unlink(path);
 }
@@ -264,6 +298,7 @@ int main(void)
 		cmocka_unit_test(wrong_data_and_refusals_are_no_results),
 		cmocka_unit_test(finds_disks_by_their_slots),
 		cmocka_unit_test(bare_loops_count_what_they_do),
+		cmocka_unit_test(a_bare_loop_whose_requests_are_refused_ends),
 		cmocka_unit_test(bare_loops_refuse_what_does_not_fit),
 		cmocka_unit_test(the_guard_ends_what_it_was_told_of),
 		cmocka_unit_test(the_guard_ends_what_was_started_without_a_word),
