@@ -81,7 +81,8 @@ static void sample_of(const struct client_bench_result *b, double cpu_ns,
 	};
 }
 
-static int run_bare(struct session *s, const struct client_load *load, struct compare_sample *ret)
+static int run_bare(struct session *s, const struct client_load *load, struct compare_sample *ret,
+		    char *why)
 {
 	struct bare_ring_conf ring = { .peer = s->server_cpu };
 	const char *kind = s->conf->medium;
@@ -110,8 +111,10 @@ static int run_bare(struct session *s, const struct client_load *load, struct co
 		rc = bare_ring(&ring, &l, &b);
 	}
 	sched_setaffinity(0, sizeof(old), &old);
-	if (rc)
+	if (rc) {
+		snprintf(why, MACHINE_WHY, "%s: %s", b.step, strerror(-rc));
 		return rc;
+	}
 	sample_of(&b, (double)b.cpu_ns, ret);
 	ret->kicks = ret->irqs = -1; /* no guest */
 	marks_of(&h, ret->mark_ns);
@@ -177,7 +180,7 @@ int session_measure(struct session *s, struct compare_row *row, const struct cli
 	if (rc)
 		;
 	else if (row->path->kind == COMPARE_BARE)
-		rc = run_bare(s, load, ret);
+		rc = run_bare(s, load, ret, why);
 	else if (row->path->kind == COMPARE_CLIENT)
 		rc = run_client(s, load, ret);
 	else
