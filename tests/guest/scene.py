@@ -95,9 +95,16 @@ def stop_verifying(guest, *devices):
 	"""Returns when all is verified: the number of rounds. Neither fio nor the guest's kernel may have seen
 	an error."""
 	ends = " ".join(f"/tmp/{device}.end" for device in devices)
+
+	def moved():
+		"""Rounds that have ended, reads and writes; a second later."""
+		return guest.sh(f"sleep 1; ls {ends} 2>/dev/null | wc -l; awk '{{ print $1, $5 }}' /sys/block/vd*/stat")
+
 	guest.sh("touch /tmp/stop")
-	said = guest.sh(f"for end in {ends}; do until [ -e $end ]; do sleep 1; done; done; cat {ends}; "
-	                "dmesg | grep -ci 'i/o error' || true; cat /tmp/*.rounds | wc -l")
+	# a round takes long on a slow machine, and no request does
+	while (now := moved()).split()[0] != str(len(devices)):
+		until(lambda was=now: moved() != was, "a request of fio's")
+	said = guest.sh(f"cat {ends}; dmesg | grep -ci 'i/o error' || true; cat /tmp/*.rounds | wc -l")
 	*status, rounds = said.split()
 	if set(status) != {"0"}:
 		logs = guest.sh("tail -n 5 /tmp/*.log; dmesg | grep -i 'i/o error' | tail -n 5")
