@@ -202,7 +202,8 @@ int baton_take(struct keeper *k, int fd);
 
 void keeper_finish(struct keeper *k, int status);
 
-/* @dir is created if missing (its parents too). Return: 0; -EBUSY: another has it; -errno. */
+/* @dir is created if missing (its parents too). Waits for what is left of a keeper that was
+ * killed, at most 2 s. Return: 0; -EBUSY: another has it; -errno. */
 int store_open(struct store *s, const char *dir);
 void store_close(struct store *s);
 /* Return: the state file, read-only; -ENOENT; -errno. */

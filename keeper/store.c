@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "keeper/private.h"
 
@@ -14,6 +17,9 @@
 #define STATE_TEMP "state.json.new"
 #define LOCK_FILE "lock"
 #define COPY_B 65536
+/* A child that a keeper was making when it was killed has all that was the keeper's, this lock too,
+ * until it has had a processor for the first time; then it ends. */
+#define LEFT_NS (2 * NS_PER_S)
 
 int make_parents(const char *path, mode_t mode)
 {
@@ -35,6 +41,39 @@ int make_parents(const char *path, mode_t mode)
 	return 0;
 }
 
+/* Whether who has written its number into the lock file @fd has ended. */
+static bool is_left(int fd)
+{
+	char text[16] = "";
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+	long pid = n > 0 ? strtol(text, NULL, 10) : 0;
+
+	if (pid <= 0) /* of a version that wrote none, or has not written it yet */
+		return false;
+	CLEANUP(fd_cleanup) int owner = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+	struct pollfd end = { .fd = owner, .events = POLLIN };
+
+	return owner < 0 ? errno == ESRCH : poll(&end, 1, 0) > 0;
+}
+
+/* Return: 0; -EBUSY; -errno. */
+static int take_lock(int fd)
+{
+	uint64_t until_ns = clock_ns() + LEFT_NS, nap_ns = 0;
+
+	while (flock(fd, LOCK_EX | LOCK_NB)) {
+		if (errno != EWOULDBLOCK)
+			return -errno;
+		if (!is_left(fd) || clock_ns() > until_ns)
+			return -EBUSY;
+		clock_nap(&nap_ns);
+	}
+	/* without it nobody waits */
+	if (!ftruncate(fd, 0))
+		dprintf(fd, "%d\n", (int)getpid());
+	return 0;
+}
+
 int store_open(struct store *s, const char *dir)
 {
 	int err = make_parents(dir, 0755);
@@ -50,8 +89,9 @@ int store_open(struct store *s, const char *dir)
 						 O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (lock_fd < 0)
 		return -errno;
-	if (flock(lock_fd, LOCK_EX | LOCK_NB))
-		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	err = take_lock(lock_fd);
+	if (err)
+		return err;
 	s->dir_fd = fd_steal(&dir_fd);
 	s->lock_fd = fd_steal(&lock_fd);
 	return 0;

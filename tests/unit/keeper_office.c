@@ -6,15 +6,18 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -555,6 +558,55 @@ static void one_state_has_one_keeper(void **state)
 	store_close(&other);
 }
 
+/* A keeper that is killed, and its child, which has all that it had until it is told to end.
+ * Return: the end of a pipe that tells it. */
+static int leave_a_child(void)
+{
+	int tell[2];
+
+	assert_int_equal(pipe(tell), 0);
+	pid_t keeper = fork();
+	assert_true(keeper >= 0);
+	if (!keeper) {
+		struct store own = { -1, -1 };
+		char byte;
+
+		close(tell[1]);
+		if (store_open(&own, at("a/state")) || fork())
+			_exit(0);
+		_exit(read(tell[0], &byte, 1) != 0);
+	}
+	close(tell[0]);
+	assert_int_equal(waitpid(keeper, NULL, 0), keeper);
+	return tell[1];
+}
+
+static void *open_store(void *ret_store)
+{
+	return (void *)(intptr_t)store_open(ret_store, path);
+}
+
+static void waits_for_what_is_left_of_a_killed_keeper(void **state)
+{
+	struct inotify_event looked;
+	struct store other = { -1, -1 };
+	pthread_t opener;
+	void *err;
+
+	store_close(&office.store);
+	int child = leave_a_child(), looks = inotify_init1(IN_CLOEXEC);
+	assert_true(inotify_add_watch(looks, at("a/state/lock"), IN_ACCESS) >= 0);
+	at("a/state");
+	assert_int_equal(pthread_create(&opener, NULL, open_store, &other), 0);
+	/* whoever finds the lock taken reads by whom */
+	assert_int_equal(read(looks, &looked, sizeof(looked)), sizeof(looked));
+	close(child);
+	pthread_join(opener, &err);
+	assert_int_equal((intptr_t)err, 0);
+	store_close(&other);
+	close(looks);
+}
+
 int main(void)
 {
 #define IN_DIR(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -574,6 +626,7 @@ int main(void)
 		IN_DIR(saves_the_state_whole),
 		IN_DIR(refuses_a_state_that_is_no_file),
 		IN_DIR(one_state_has_one_keeper),
+		IN_DIR(waits_for_what_is_left_of_a_killed_keeper),
 		IN_DIR(keeps_a_copy_under_its_key),
 		IN_DIR(drops_a_key_and_what_is_below_it_only),
 		IN_DIR(refuses_senseless_keys),
