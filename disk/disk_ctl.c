@@ -15,6 +15,8 @@
  * all need microseconds; others are closed when they can be, and meanwhile control serves the
  * rest. */
 #define CLOSE_WAIT_NS (100 * NS_PER_MS)
+/* And one with nothing in flight, whose front only waits for a processor. */
+#define CLOSE_IDLE_NS (2 * NS_PER_S)
 
 static struct list entries = { &entries, &entries };
 static char socket_dir[FD_SOCKET_PATH_MAX + 1];
@@ -181,6 +183,17 @@ static int finish_closing(struct ctl *ctl, struct entry *e, struct ctl_error *er
 	return 0;
 }
 
+/* Waits for the front of @e, which is to stop. Return: whether it has. */
+static bool has_let_go(struct entry *e)
+{
+	struct disk_stats st;
+
+	if (entry_wait(e, clock_ns() + CLOSE_WAIT_NS))
+		return true;
+	disk_stats(e->disk, &st);
+	return !st.inflight && !st.orphans && entry_wait(e, clock_ns() + CLOSE_IDLE_NS);
+}
+
 /* Closes a listed disk, and what follows: at once if its medium allows, otherwise in
  * disk_ctl_reap().
  * Return: 0 also for that; what opening it again says. */
@@ -195,7 +208,7 @@ static int close_for(struct ctl *ctl, struct entry *e, enum closing what, struct
 	entry_forget(ctl, e);
 	if (e->disk) {
 		entry_stop(e);
-		if (!entry_wait(e, clock_ns() + CLOSE_WAIT_NS)) {
+		if (!has_let_go(e)) {
 			log_warn(entry_name(e),
 				 "closes when its medium has ended what is in flight");
 			return 0;
