@@ -50,15 +50,16 @@ class Daemon:
 		self.dir = tempfile.mkdtemp(prefix="pt-", dir=place)
 		self.control = self.path("c.sock")
 		self.process = None
+		self.others = []  # that end with it, too
 		self.log = open(self.path("log"), "ab")
 
 	def __enter__(self):
 		return self
 
 	def __exit__(self, *_):
-		if self.process and self.process.poll() is None:
-			self.process.kill()
-			self.process.wait()
+		for process in [self.process] * bool(self.process) + self.others:
+			process.kill()
+			process.wait()
 		self.log.close()
 		shutil.rmtree(self.dir, ignore_errors=True)
 
