@@ -21,12 +21,9 @@ static struct {
 
 static int set_up(void)
 {
-	struct sched_param idle = { 0 };
-
 	prctl(PR_SET_NAME, "postern-hold");
 	if (dup2(hold.fd, STDIN_FILENO) < 0 || close_range(STDIN_FILENO + 1, ~0u, 0))
 		return -errno;
-	sched_setscheduler(0, SCHED_IDLE, &idle);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return -errno;
 	return filter_enter_hold();
@@ -50,14 +47,18 @@ static int run(void *arg)
 int hold_start(int fd)
 {
 	static char stack[STACK_B] __attribute__((aligned(16)));
-	int err = 0;
+	struct sched_param idle = { 0 };
 
 	hold.fd = fd;
-	if (clone(run, stack + sizeof(stack), CLONE_VM | CLONE_PARENT, NULL) < 0)
-		err = -errno;
+	pid_t pid = clone(run, stack + sizeof(stack), CLONE_VM | CLONE_PARENT, NULL);
+	int err = pid < 0 ? -errno : 0;
+
 	/* pairs with the release in run() */
 	while (!err && !__atomic_load_n(&hold.done, __ATOMIC_ACQUIRE))
 		syscall(SYS_futex, &hold.done, FUTEX_WAIT, 0, NULL);
+	/* not before: on a busy machine an idle process may take seconds to set itself up */
+	if (!err)
+		sched_setscheduler(pid, SCHED_IDLE, &idle);
 	fd_close(fd);
 	return err ? err : hold.done < 0 ? hold.done : 0;
 }
