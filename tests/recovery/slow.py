@@ -75,14 +75,18 @@ class SlowDevice:
 		subprocess.run(["losetup", "--detach", self.path], check=True)
 		self.file.close()
 
-	def limit(self, writes_per_s):
+	def limit(self, writes_per_s, bytes_per_s=None):
 		"""For the members, also for what of theirs waits already; None: no limit."""
+		for name, word, value in (("iops", "wiops", writes_per_s), ("bps", "wbps", bytes_per_s)):
+			if self.version == 1:
+				self._write(f"blkio.throttle.write_{name}_device", f"{value or 0}")
+			else:
+				self._write("io.max", f"{word}={value or 'max'}")
+
+	def _write(self, name, value):
 		rdev = os.stat(self.path).st_rdev
-		device = f"{os.major(rdev)}:{os.minor(rdev)}"
-		name = "blkio.throttle.write_iops_device" if self.version == 1 else "io.max"
-		value = f"{writes_per_s or 0}" if self.version == 1 else f"wiops={writes_per_s or 'max'}"
 		with open(os.path.join(self.group, name), "w") as out:
-			out.write(f"{device} {value}")
+			out.write(f"{os.major(rdev)}:{os.minor(rdev)} {value}")
 
 	def hold(self, pid):
 		"""Makes process @pid a member."""
