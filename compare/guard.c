@@ -23,6 +23,7 @@
 #define END_MS 5000
 #define PASSES_MAX 20
 #define EXEC_MS 1000
+#define NEW_MEMORY_MS 10000
 #define PROC_MAX_B (4 * MIB)
 #define MARK "POSTERN_GUARD"
 
@@ -61,46 +62,57 @@ static ssize_t read_proc(const char *pid, const char *name, char **ret_text)
 	return fd < 0 ? -1 : fd_read_file(fd, PROC_MAX_B, ret_text);
 }
 
-/* Whether @pid, whose environment reads as empty, has one that cannot be read yet: it executes
- * another program, or just did. Neither what has ended nor a thread of the kernel has memory. */
-static bool is_executing(const char *pid)
+/* How long it is worth looking again, if @len_b is what was read of @pid's environment. Less than
+ * there is, or nothing, is read of a process that executes another program, or just did. Neither
+ * what has ended nor a thread of the kernel has memory. Return: ms; 0: that was all. */
+static unsigned exec_ms(const char *pid, uint64_t len_b)
 {
 	uint64_t field[ENV_END + 1] = { 0 };
 	char *text;
 
 	if (read_proc(pid, "stat", &text) < 0)
-		return false;
+		return 0;
 	char *at = strrchr(text, ')'); /* of the second field, which may hold any character */
 	bool sleeps = at && !strncmp(at, ") S", 3);
 
 	for (int i = STATE; at && i <= ENV_END && (at = strchr(at + 1, ' ')); i++)
 		field[i] = strtoull(at, NULL, 10);
 	free(text);
-	return field[MEMORY_B] && (!sleeps || field[ENV_START] != field[ENV_END]);
+	if (!field[MEMORY_B])
+		return 0;
+	if (!field[ENV_END]) /* its new memory is being made, perhaps from a slow disk */
+		return NEW_MEMORY_MS;
+	if (!len_b && !sleeps) /* or it has none, and is busy */
+		return EXEC_MS;
+	return field[ENV_END] - field[ENV_START] == len_b ? 0 : EXEC_MS;
+}
+
+static bool holds_mark(const char *text, ssize_t len_b)
+{
+	size_t len = strlen(guard.mark);
+
+	for (ssize_t at = 0; at < len_b; at += (ssize_t)strlen(text + at) + 1)
+		if (!strncmp(text + at, guard.mark, len + 1))
+			return true;
+	return false;
 }
 
 /* Whether @pid was started under this guard. */
 static bool is_marked(const char *pid)
 {
-	size_t len = strlen(guard.mark);
-	unsigned looks = EXEC_MS;
-	char *text;
-	ssize_t n;
+	for (unsigned looks = 0;; looks++) {
+		char *text;
+		ssize_t n = read_proc(pid, "environ", &text);
 
-	while (!(n = read_proc(pid, "environ", &text))) {
-		free(text);
-		if (!is_executing(pid) || !looks--)
+		if (n < 0)
 			return false;
+		bool found = holds_mark(text, n);
+
+		free(text);
+		if (found || looks >= exec_ms(pid, (uint64_t)n))
+			return found;
 		poll(NULL, 0, 1);
 	}
-	if (n < 0)
-		return false;
-	bool found = false;
-
-	for (ssize_t at = 0; at < n && !found; at += (ssize_t)strlen(text + at) + 1)
-		found = !strncmp(text + at, guard.mark, len + 1);
-	free(text);
-	return found;
 }
 
 static void kill_and_wait(int pidfd)
@@ -129,12 +141,11 @@ static unsigned kill_marked(void)
 		 * away */
 		int fd = (int)syscall(SYS_pidfd_open, atoi(e->d_name), 0);
 
-		if (fd >= 0 && is_marked(e->d_name)) {
+		n++; /* even if it has ended meanwhile: it may have started another before */
+		if (fd >= 0 && is_marked(e->d_name))
 			kill_and_wait(fd);
-			n++;
-		} else {
+		else
 			fd_close(fd);
-		}
 	}
 	closedir(d);
 	return n;
