@@ -45,6 +45,7 @@
 #endif
 
 static char dir[64], sock[80], state_dir[80];
+static pid_t last_keeper; /* that was started */
 
 /* Makes the first messages of a kind that carry descriptors fail, in the keeper: its worker starts
  * afresh. They are told from each other by their length. */
@@ -412,19 +413,35 @@ static pid_t start(void)
 		log_set_level(LOG_ERROR);
 		_exit(keeper_run(&cfg));
 	}
+	last_keeper = pid;
 	return pid;
 }
 
+/* Lets the others run. A keeper that has ended fails the test, which would wait without end. */
+static void wait_on(void)
+{
+	siginfo_t ended = { 0 };
+
+	sched_yield();
+	assert_int_equal(waitid(P_PID, (id_t)last_keeper, &ended, WEXITED | WNOHANG | WNOWAIT), 0);
+	assert_int_equal(ended.si_pid, 0);
+}
+
 /* Connects once the keeper listens. There is no sleep: each try costs a scheduling. */
+static int connect_keeper(void)
+{
+	int fd;
+
+	while ((fd = fd_connect(sock)) < 0)
+		wait_on();
+	return fd;
+}
+
 static int connect_worker(pid_t *ret_pid, unsigned *ret_restarts)
 {
 	char text[64] = "";
-	int fd = fd_connect(sock);
+	int fd = connect_keeper();
 
-	while (fd < 0) {
-		sched_yield();
-		fd = fd_connect(sock);
-	}
 	/* a worker that was killed before it had taken the connection loses no caller */
 	if (read(fd, text, sizeof(text) - 1) <= 0 ||
 	    sscanf(text, "%d %u", ret_pid, ret_restarts) != 2)
@@ -438,6 +455,12 @@ static int wait_for(pid_t pid)
 
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	return status;
+}
+
+static void stop(pid_t keeper)
+{
+	kill(keeper, SIGTERM);
+	assert_int_equal(wait_for(keeper), 0);
 }
 
 static int setup(void **state)
@@ -483,8 +506,7 @@ static void removes_no_control_socket_but_its_own(void **state)
 	assert_int_equal(rename(sock, kept), 0);
 	int fd = fd_listen(sock, 0600); /* another program's */
 	assert_true(fd >= 0);
-	kill(keeper, SIGTERM);
-	assert_int_equal(wait_for(keeper), 0);
+	stop(keeper);
 	assert_int_equal(access(sock, F_OK), 0);
 	close(fd);
 }
@@ -500,11 +522,7 @@ static void caller_that_cannot_be_handed_over_is_let_go(void **state)
 	pid_t keeper = start();
 
 	refuse_fds = 0;
-	int fd = fd_connect(sock);
-	while (fd < 0) {
-		sched_yield();
-		fd = fd_connect(sock);
-	}
+	int fd = connect_keeper();
 	/* its end comes at once, not with the acknowledgement of the next caller */
 	struct pollfd end = { .fd = fd, .events = POLLIN };
 	assert_int_equal(poll(&end, 1, 10000), 1);
@@ -512,8 +530,7 @@ static void caller_that_cannot_be_handed_over_is_let_go(void **state)
 	close(fd);
 	close(connect_worker(&pid, &restarts));
 	assert_int_equal(restarts, 0);
-	kill(keeper, SIGTERM);
-	assert_int_equal(wait_for(keeper), 0);
+	stop(keeper);
 }
 
 static void killed_worker_has_a_successor_on_the_same_socket(void **state)
@@ -527,8 +544,7 @@ static void killed_worker_has_a_successor_on_the_same_socket(void **state)
 	close(connect_worker(&second, &restarts));
 	assert_int_not_equal(second, first);
 	assert_int_equal(restarts, 1);
-	kill(keeper, SIGTERM);
-	assert_int_equal(wait_for(keeper), 0);
+	stop(keeper);
 }
 
 static void killed_keeper_leaves_no_worker(void **state)
@@ -560,8 +576,7 @@ static void order(const char *word, bool survives)
 	assert_int_equal(second == first, survives);
 	if (survives)
 		assert_string_equal(answer, "0\n");
-	kill(keeper, SIGTERM);
-	assert_int_equal(wait_for(keeper), 0);
+	stop(keeper);
 }
 
 static void saves_for_the_worker(void **state)
@@ -585,6 +600,14 @@ static void ask_worker(const char *word, const char *answer, pid_t *ret_pid)
 	assert_string_equal(text, answer);
 }
 
+static void ask_one_worker(const char *word, const char *answer)
+{
+	pid_t keeper = start(), pid;
+
+	ask_worker(word, answer, &pid);
+	stop(keeper);
+}
+
 static void successor_finds_what_was_kept(void **state)
 {
 	pid_t keeper = start(), pid;
@@ -599,17 +622,12 @@ static void successor_finds_what_was_kept(void **state)
 	ask_worker("find", "150\n", &pid);
 	kill(pid, SIGKILL);
 	ask_worker("find", "150\n", &pid);
-	kill(keeper, SIGTERM);
-	assert_int_equal(wait_for(keeper), 0);
+	stop(keeper);
 }
 
 static void keeps_no_file_and_sends_none(void **state)
 {
-	pid_t keeper = start(), pid;
-
-	ask_worker("files", "0\n", &pid);
-	kill(keeper, SIGTERM);
-	assert_int_equal(wait_for(keeper), 0);
+	ask_one_worker("files", "0\n");
 }
 
 static void successor_has_the_sockets_that_it_asks_for_only(void **state)
@@ -619,8 +637,7 @@ static void successor_has_the_sockets_that_it_asks_for_only(void **state)
 	ask_worker("listen", "0\n", &pid);
 	kill(pid, SIGKILL);
 	ask_worker("listen", "2\n", &pid);
-	kill(keeper, SIGTERM);
-	assert_int_equal(wait_for(keeper), 0);
+	stop(keeper);
 }
 
 static void fronts_keep_things_while_sockets_are_let_go(void **state)
@@ -630,17 +647,12 @@ static void fronts_keep_things_while_sockets_are_let_go(void **state)
 	ask_worker("listen", "0\n", &pid);
 	kill(pid, SIGKILL);
 	ask_worker("beside", "3\n", &pid);
-	kill(keeper, SIGTERM);
-	assert_int_equal(wait_for(keeper), 0);
+	stop(keeper);
 }
 
 static void opens_many_files_asked_for_ahead(void **state)
 {
-	pid_t keeper = start(), pid;
-
-	ask_worker("open", "292\n", &pid);
-	kill(keeper, SIGTERM);
-	assert_int_equal(wait_for(keeper), 0);
+	ask_one_worker("open", "292\n");
 }
 
 static void worker_hears_of_an_answer_that_is_lost(void **state)
@@ -653,8 +665,7 @@ static void worker_hears_of_an_answer_that_is_lost(void **state)
 
 	refuse_fds = 0;
 	ask_worker("again", "0\n", &pid);
-	kill(keeper, SIGTERM);
-	assert_int_equal(wait_for(keeper), 0);
+	stop(keeper);
 }
 
 static void worker_that_cannot_have_what_is_kept_makes_room_for_one_that_can(void **state)
@@ -669,8 +680,7 @@ static void worker_that_cannot_have_what_is_kept_makes_room_for_one_that_can(voi
 	ask_worker("keep", "0\n", &pid);
 	kill(pid, SIGKILL);
 	ask_worker("find", "300\n", &pid);
-	kill(keeper, SIGTERM);
-	assert_int_equal(wait_for(keeper), 0);
+	stop(keeper);
 }
 
 static void make_hung_dir(void)
@@ -683,13 +693,8 @@ static void make_hung_dir(void)
 
 static void path_that_does_not_answer_holds_up_nothing_else(void **state)
 {
-	pid_t pid;
-
 	make_hung_dir();
-	pid_t keeper = start();
-	ask_worker("hung", "0\n", &pid);
-	kill(keeper, SIGTERM);
-	assert_int_equal(wait_for(keeper), 0);
+	ask_one_worker("hung", "0\n");
 }
 
 static void worker_is_replaced_while_it_waits_for_such_a_path(void **state)
@@ -704,8 +709,7 @@ static void worker_is_replaced_while_it_waits_for_such_a_path(void **state)
 		ask_worker("save", "0\n", &next);
 		assert_int_not_equal(pid, next);
 	}
-	kill(keeper, SIGTERM);
-	assert_int_equal(wait_for(keeper), 0);
+	stop(keeper);
 }
 
 static void worker_that_takes_no_answer_is_replaced(void **state)
@@ -729,14 +733,14 @@ static void nobody_but_who_serves_may_ask(void **state)
 
 		assert_true(fd_read_file(fd, 65536, &text) >= 0);
 		sscanf(text, "%d\n%d\n", &one, &two);
+		wait_on();
 	}
 	/* who stands by is ended for it; who serves may, and has not noticed */
 	while (!kill(two, 0))
-		sched_yield();
+		wait_on();
 	close(connect_worker(&pid, &restarts));
 	assert_int_equal(pid, one);
-	kill(keeper, SIGTERM);
-	assert_int_equal(wait_for(keeper), 0);
+	stop(keeper);
 }
 
 static void worker_that_talks_nonsense_is_replaced(void **state)
@@ -760,8 +764,7 @@ static void refuses_to_start_where_another_listens(void **state)
 	assert_int_equal(WEXITSTATUS(wait_for(second)), 1);
 	assert_int_equal(access(sock, F_OK), 0);
 	close(fd);
-	kill(keeper, SIGTERM);
-	assert_int_equal(wait_for(keeper), 0);
+	stop(keeper);
 }
 
 int main(int argc, char **argv)
