@@ -25,8 +25,7 @@ struct chan *postern_fn_chan_new(struct pfn *p, const struct arrival *a)
 
 	if (!c)
 		return NULL;
-	memcpy(c->name, a->m.name, sizeof(c->name));
-	c->name[sizeof(c->name) - 1] = '\0';
+	memcpy(c->name, a->m.name, sizeof(a->m.name));
 	c->pub = (struct pfn_disk){ .name = c->name,
 				    .size_b = le64toh(a->m.size_b),
 				    .below_b = le64toh(a->m.below_b),

@@ -28,7 +28,7 @@ struct chan {
 	struct pfn_io *io[FN_IO_MAX];
 	uint8_t io_free[FN_IO_MAX]; /* a stack */
 	unsigned nio_free;
-	char name[FN_NAME_MAX];
+	char name[FN_NAME_MAX + 1];
 	struct held held[FN_SLOTS];
 };
 

@@ -158,7 +158,7 @@ static_assert(sizeof(struct fn_rings) == 5 * 4096, "whole pages");
  */
 #define FN_SOCKET 3	  /* the descriptor that a process is started with */
 #define FN_FIRST_FILE 4	  /* and those it was given, in order */
-#define FN_NAME_MAX 64	  /* with the NUL, as are all texts here */
+#define FN_NAME_MAX 64	  /* with the NUL, as are all texts here but a disk's name */
 #define FN_VERSION_MAX 32
 
 enum fn_msg_kind {
@@ -207,7 +207,8 @@ struct fn_msg {
 	le32 blk_b;
 	le64 size_b;  /* DISK: as the guest sees it; READY, from a machine: fn_region.id */
 	le64 below_b; /* DISK: what I/O of its own may reach; at least size_b */
-	char name[FN_NAME_MAX];		/* READY: the program's; DISK: the disk's */
+	/* READY: the program's; DISK: the disk's, which has no NUL if it needs all the room */
+	char name[FN_NAME_MAX];
 	char version[FN_VERSION_MAX]; /* READY */
 };
 

@@ -276,7 +276,7 @@ static struct fn_msg disk_msg(const struct remote_lane *l, enum fn_msg_kind kind
 	m.blk_b = htole32(l->lane->blk_mask + 1);
 	m.size_b = htole64(__atomic_load_n(&l->size_b, __ATOMIC_RELAXED));
 	m.below_b = htole64(__atomic_load_n(&l->below_b, __ATOMIC_RELAXED));
-	snprintf(m.name, sizeof(m.name), "%s", l->lane->name);
+	memcpy(m.name, l->lane->name, strnlen(l->lane->name, sizeof(m.name)));
 	return m;
 }
 

@@ -24,7 +24,7 @@
 #define DISKS_MAX 64
 
 static FILE *log_file;
-static char known[DISKS_MAX][64];
+static char known[DISKS_MAX][65];
 static unsigned nknown;
 static uint64_t start_ns, flushed_ns;
 
