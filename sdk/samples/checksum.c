@@ -6,9 +6,9 @@
  *	postern function add sums run=/usr/local/libexec/postern/checksum file=web.crc
  *	postern disk create web ... function=remote,name=sums
  *
- * With `checksum report` the guest gets the data all the same. One file serves one disk. A guest's
- * flush makes the sums durable, too: a block that was not flushed before a power failure may be
- * named wrongly.
+ * With `checksum report` the guest gets the data all the same. One file serves one disk, and sees
+ * all its writes: after on_fail=bypass begin with an empty one. A guest's flush makes the sums
+ * durable, too: a block that was not flushed before a power failure may be named wrongly.
  */
 #include <err.h>
 #include <errno.h>
