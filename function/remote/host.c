@@ -196,7 +196,7 @@ static bool is_good(struct host *h, struct program *p)
 	char why[HOST_WHY_MAX] = "";
 
 	if (!h->is_untried ||
-	    !check_program(p, h->stall_ns, clock_ns() + CHECK_MACHINE_NS, why))
+	    !check_program(p, h->stall_ns, clock_ns() + CHECK_NS, why))
 		return true;
 	lose(h, why);
 	return false;

@@ -75,8 +75,8 @@ struct host *host_new(const char *name, struct loop *loop, const struct host_sta
 /* Ends its program. No disk uses it. */
 void host_free(struct host *h);
 
-/* Starts a program from @spec, and waits until it has been checked, at most two seconds. On success
- * the spec is the host's. Return: 0; -errno with @why, of HOST_WHY_MAX bytes. */
+/* Starts a program from @spec, and waits until it has been checked, at most five seconds. On
+ * success the spec is the host's. Return: 0; -errno with @why, of HOST_WHY_MAX bytes. */
 int host_start(struct host *h, void *spec, char *why);
 /* Takes one that runs already, since before a restart of ours; otherwise as host_start(). */
 int host_adopt(struct host *h, void *spec, const struct host_process *process, char *why);
