@@ -19,6 +19,7 @@ POSTERN = os.path.abspath(os.path.join(BUILD, "bin", "postern"))
 POSTERND = os.path.abspath(os.path.join(BUILD, "bin", "posternd"))
 # a leak checker stops its process's threads from a helper process, which no worker may start
 os.environ.setdefault("ASAN_OPTIONS", "detect_leaks=0")
+CPUS = sorted(os.sched_getaffinity(0))  # not everybody has 0, or two
 LIMIT_S = 120  # for what takes milliseconds, on a machine that may be busy
 
 
