@@ -27,6 +27,7 @@ struct clerk {
 	struct clerks *clerks;
 	struct loop_watch watch;
 	uint32_t *word; /* one of the above; shared with the process */
+	pid_t pid;
 	bool is_busy, is_slow;
 	struct errand *errand;	    /* NULL: nobody waits for what it is at */
 	char path[KEEPER_PATH_MAX]; /* of that */
@@ -189,6 +190,7 @@ static struct clerk *start(struct clerks *cs, int *ret_err)
 		run(cs->office, pair[1], c->word);
 	if (pid < 0)
 		*ret_err = -errno;
+	c->pid = pid;
 	fd_close(pair[1]);
 	if (!*ret_err)
 		return c;
@@ -235,6 +237,11 @@ int clerks_send(struct clerks *cs, struct errand *e, const struct clerk_order *o
 	c->errand = e;
 	e->clerk = c;
 	return 0;
+}
+
+pid_t clerks_pid(const struct errand *e)
+{
+	return e->clerk->pid;
 }
 
 bool clerks_give_up(struct clerks *cs, struct errand *e, bool is_slow)

@@ -64,6 +64,8 @@ void clerks_fini(struct clerks *cs);
  * request socket, with its answer. Return: 0; -ETIMEDOUT: somebody still waits for that path, or
  * too many wait; -errno. */
 int clerks_send(struct clerks *cs, struct errand *e, const struct clerk_order *o, int asker);
+/* The process that is at @e, which is under way. */
+pid_t clerks_pid(const struct errand *e);
 /* Waits no longer: @e is over, and what comes of it yet will be undone; @is_slow: which is worth a
  * line in the log. Return: false: it has just been done, and its end comes. */
 bool clerks_give_up(struct clerks *cs, struct errand *e, bool is_slow);

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "keeper/private.h"
 
+/* Of the clerk's own time: on a busy machine it may only wait for a processor. */
 #define PATIENCE_NS (2 * NS_PER_S)
 /* While some path does not answer: its neighbours will not either, and are many perhaps. */
 #define SHORT_NS (100 * NS_PER_MS)
@@ -125,7 +126,6 @@ static int send_out(struct worker *w, const struct clerk_order *o)
 {
 	struct keeper *k = w->keeper;
 	struct desk *d = &k->desk;
-	uint64_t patience_ns = k->clerks.nlate ? SHORT_NS : PATIENCE_NS;
 
 	d->req = o->req;
 	d->errand.done = errand_done;
@@ -134,7 +134,9 @@ static int send_out(struct worker *w, const struct clerk_order *o)
 	if (err)
 		return err;
 	d->asker = w;
-	timer_set(d->timer.fd, patience_ns);
+	d->patience_ns = k->clerks.nlate ? SHORT_NS : PATIENCE_NS;
+	patience_begin(&d->patience, clerks_pid(&d->errand), clock_ns());
+	timer_repeat(d->timer.fd, PATIENCE_LOOK_NS);
 	return 0;
 }
 
@@ -182,12 +184,14 @@ static int serve_program(struct worker *w, const struct keeper_request *req, con
 void desk_timer(struct keeper *k)
 {
 	struct keeper_answer late = { .err = -ETIMEDOUT };
+	struct desk *d = &k->desk;
 
 	if (programs_starting(&k->office.programs)) {
 		loop_del(&k->loop, &k->desk.start);
 		programs_give_up(&k->office.programs);
 		end(k, &late, NULL, 0);
-	} else if (k->desk.errand.clerk && clerks_give_up(&k->clerks, &k->desk.errand, true)) {
+	} else if (d->errand.clerk && patience_spent(&d->patience, clock_ns()) >= d->patience_ns &&
+		   clerks_give_up(&k->clerks, &d->errand, true)) {
 		end(k, &late, NULL, 0);
 	}
 }

@@ -56,6 +56,8 @@ struct desk {
 	struct worker *asker;	   /* NULL: it has ended since */
 	struct keeper_request req; /* what a clerk is at */
 	struct errand errand;
+	struct patience patience; /* with the clerk */
+	uint64_t patience_ns;	  /* that it is given */
 	struct loop_watch start; /* the report of a program */
 	struct loop_watch timer;
 };
