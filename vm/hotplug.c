@@ -57,19 +57,25 @@ static int bus_of(struct qmp *q, const char *path, json_t **ret_bus)
 			json_pack("{s:s, s:s}", "path", path, "property", "parent_bus"), ret_bus);
 }
 
-/* Marks in @taken the spare place that the device at "@parent/@name" is in. Return: which; -1. */
-static int take_place(struct qmp *q, const char *parent, const char *name, bool *taken)
+/* Marks in @taken the spare place that the device at "@parent/@name" is in. Return: 0, with which
+ * in *ret_place or -1; -ENOENT when the device has gone since it was listed; -errno. */
+static int take_place(struct qmp *q, const char *parent, const char *name, bool *taken,
+		      int *ret_place)
 {
 	char path[256];
 	json_t *bus = NULL;
-	int n = snprintf(path, sizeof(path), "%s/%s", parent, name), place = -1;
+	int n = snprintf(path, sizeof(path), "%s/%s", parent, name);
+	/* no disk of ours has a longer name */
+	int err = n > 0 && (size_t)n < sizeof(path) ? bus_of(q, path, &bus) : 0;
+	int place = spare_of(json_string_value(bus));
 
-	if (n > 0 && (size_t)n < sizeof(path) && !bus_of(q, path, &bus))
-		place = spare_of(json_string_value(bus));
 	json_decref(bus);
+	if (err)
+		return err == -EREMOTEIO ? -ENOENT : err;
 	if (place >= 0)
 		taken[place] = true;
-	return place;
+	*ret_place = place;
+	return 0;
 }
 
 /* What lies at "@parent": a list of names and types. */
@@ -92,6 +98,22 @@ static int by_name(const void *a, const void *b)
 	return strcmp(((const struct vm_attached *)a)->name, ((const struct vm_attached *)b)->name);
 }
 
+/* Notes device @name, one that was given a name. */
+static void note(const char *name, int place, struct vm_info *info, bool *have)
+{
+	int own = strncmp(name, VM_SPARE_ID, strlen(VM_SPARE_ID)) ? -1 :
+		  atoi(name + strlen(VM_SPARE_ID));
+
+	if (own >= 0 && own < VM_SPARE_MAX)
+		have[own] = true;
+	if (strncmp(name, VM_DISK_ID, strlen(VM_DISK_ID)) || info->ndisk == VM_DISKS_MAX)
+		return;
+	struct vm_attached *d = &info->disk[info->ndisk++];
+
+	snprintf(d->name, sizeof(d->name), "%s", name + strlen(VM_DISK_ID));
+	d->hot = place >= 0;
+}
+
 /* Disks and spare places of a machine; in @taken which of the latter are in use. */
 static int look(struct qmp *q, struct vm_info *info, bool *taken)
 {
@@ -102,27 +124,23 @@ static int look(struct qmp *q, struct vm_info *info, bool *taken)
 	info->ndisk = info->spare = info->spare_free = 0;
 	for (unsigned k = 0; k < ARRAY_SIZE(parents); k++) {
 		json_t *all = NULL, *entry;
-		int err = list(q, parents[k], &all);
+		int place, err = list(q, parents[k], &all);
 
-		if (err)
-			return err;
 		json_array_foreach(all, i, entry) {
 			const char *name = device_in(entry);
-			int place = name ? take_place(q, parents[k], name, taken) : -1;
-			int own = name && !k && !strncmp(name, VM_SPARE_ID, strlen(VM_SPARE_ID)) ?
-					  atoi(name + strlen(VM_SPARE_ID)) : -1;
 
-			if (own >= 0 && own < VM_SPARE_MAX)
-				have[own] = true;
-			if (k || !name || strncmp(name, VM_DISK_ID, strlen(VM_DISK_ID)) ||
-			    info->ndisk == VM_DISKS_MAX)
+			if (!name)
 				continue;
-			struct vm_attached *d = &info->disk[info->ndisk++];
-
-			snprintf(d->name, sizeof(d->name), "%s", name + strlen(VM_DISK_ID));
-			d->hot = place >= 0;
+			err = take_place(q, parents[k], name, taken, &place);
+			if (err && err != -ENOENT)
+				break;
+			if (!err && !k)
+				note(name, place, info, have);
+			err = 0;
 		}
 		json_decref(all);
+		if (err)
+			return err;
 	}
 	for (i = 0; i < VM_SPARE_MAX; i++) {
 		info->spare += have[i];

@@ -32,6 +32,7 @@ static struct played {
 	json_t *added;	  /* arguments of the last device_add */
 	const char *refuses; /* device_add: why, NULL: it does not */
 	bool deaf;	     /* the guest never lets go of a disk */
+	const char *going;   /* goes when it is looked at */
 	unsigned busy;	     /* times that a chardev cannot be removed yet, after its device */
 	unsigned dels, resets;
 } m;
@@ -71,6 +72,8 @@ static json_t *qom_list(const char *path)
 
 static json_t *qom_get(const char *path)
 {
+	if (m.going)
+		json_object_del(m.devices, m.going);
 	json_t *bus = json_object_get(m.devices, strrchr(path, '/') + 1);
 
 	return bus ? json_pack("{s:O}", "return", bus) : error("no such path");
@@ -333,6 +336,19 @@ static void detaches_when_the_guest_lets_go(void **state)
 	finish();
 }
 
+static void is_not_told_that_a_disk_stays_which_goes_just_then(void **state)
+{
+	struct vm_error err;
+
+	begin(1);
+	assert_int_equal(attach("a", NULL, &err), 0);
+	m.deaf = true;
+	m.going = "disk-a";
+	assert_int_equal(detach("a", 30000, false, &err), 0);
+	assert_false(there(m.chardevs, "disk-a"));
+	finish();
+}
+
 /* QEMU gives a device's memory back a moment after the guest has let go of it. */
 static void waits_until_the_connection_has_gone_as_well(void **state)
 {
@@ -394,6 +410,7 @@ int main(void)
 		cmocka_unit_test(adds_a_disk_once),
 		cmocka_unit_test(leaves_no_connection_without_a_device),
 		cmocka_unit_test(detaches_when_the_guest_lets_go),
+		cmocka_unit_test(is_not_told_that_a_disk_stays_which_goes_just_then),
 		cmocka_unit_test(waits_until_the_connection_has_gone_as_well),
 		cmocka_unit_test(asks_no_longer_than_it_may),
 		cmocka_unit_test(refuses_what_cannot_be),
