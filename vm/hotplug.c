@@ -22,6 +22,10 @@
 #define STRETCH_MS 250
 /* An early guest misses the wish to let go of a disk: it is told again. */
 #define ASK_AGAIN_NS NS_PER_S
+/* q35's GPE0, its enable half, and in it the bit that tells a guest of disks that are to go. */
+#define GPE0_ENABLE_PORT "0x628"
+#define GPE0_PCI_HOTPLUG 2u
+#define PORT_OF_NOBODY 0xffu
 #define PERIPHERAL "/machine/peripheral"
 
 struct id {
@@ -337,24 +341,44 @@ int vm_attach(const char *state_dir, const char *name, const struct vm_disk *dis
 /* What has become of a wish to detach. */
 enum leaving { LEAVING, GONE, COLD };
 
-/* One stretch: asks the guest if it is time to, waits a little, and looks. Return: 0; -errno. */
-static int wait_stretch(struct qmp *q, const char *disk, bool ask, enum leaving *ret)
+/* Whether the guest's ACPI is at work and hears of a disk that is to go. */
+static bool is_listening(struct qmp *q)
+{
+	json_t *said = NULL;
+
+	qmp_call(q, "human-monitor-command",
+		 json_pack("{s:s}", "command-line", "i/b " GPE0_ENABLE_PORT), &said);
+	/* "portb[0x0628] = 0x06" */
+	const char *value = json_is_string(said) ? strchr(json_string_value(said), '=') : NULL;
+	unsigned long enabled = value ? strtoul(value + 1, NULL, 16) : 0;
+
+	json_decref(said);
+	return enabled != PORT_OF_NOBODY && enabled & GPE0_PCI_HOTPLUG;
+}
+
+/* Return: 0, with whether the guest has heard it in *ret_heard; -errno. */
+static int ask(struct qmp *q, const char *disk, bool *ret_heard)
+{
+	bool heard = is_listening(q);
+	int err = qmp_call(q, "device_del", json_pack("{s:s}", "id", id_of(disk).text), NULL);
+
+	*ret_heard = heard && !err;
+	/* asked twice QEMU says that it is under way, which is no news */
+	return err == -EREMOTEIO ? 0 : err;
+}
+
+/* One stretch: waits a little for the guest to let go, and looks. Return: 0; -errno. */
+static int wait_stretch(struct qmp *q, const char *disk, enum leaving *ret)
 {
 	bool taken[VM_SPARE_MAX] = { false };
 	struct vm_info info = { 0 };
 	uint64_t end_ns = clock_ns() + STRETCH_MS * NS_PER_MS;
 	json_t *event = NULL;
-	int bad = 0;
 
-	/* asked twice QEMU says that it is under way, which is no news */
-	if (ask)
-		bad = qmp_call(q, "device_del", json_pack("{s:s}", "id", id_of(disk).text), NULL);
-	if (bad && bad != -EREMOTEIO)
-		return bad;
 	for (;;) {
 		uint64_t now_ns = clock_ns();
+		int bad = look(q, &info, taken);
 
-		bad = look(q, &info, taken);
 		if (bad)
 			return bad;
 		const struct vm_attached *d = find(&info, disk);
@@ -368,11 +392,16 @@ static int wait_stretch(struct qmp *q, const char *disk, bool ask, enum leaving 
 	}
 }
 
-/* Until the disk is gone, or @until_ns. Between two stretches others may speak to QEMU. */
+/* Until the disk is gone, or @until_ns. Between two stretches others may speak to QEMU.
+ *
+ * A guest that hears the wish again while it is at it obeys it again when it is done: by then
+ * another disk may be in that place, which goes at once. So one that has heard it is not told
+ * again. */
 static int wait_gone(const char *state_dir, const char *name, const char *disk, uint64_t until_ns,
 		     enum leaving *ret, struct vm_error *err)
 {
 	uint64_t asked_ns = 0;
+	bool heard = false;
 
 	for (;;) {
 		struct qmp *q = NULL;
@@ -380,11 +409,12 @@ static int wait_gone(const char *state_dir, const char *name, const char *disk, 
 
 		if (bad)
 			return bad;
-		bool ask = clock_ns() - asked_ns > ASK_AGAIN_NS;
-
-		if (ask)
+		if (!heard && clock_ns() - asked_ns > ASK_AGAIN_NS) {
 			asked_ns = clock_ns();
-		bad = wait_stretch(q, disk, ask, ret);
+			bad = ask(q, disk, &heard);
+		}
+		if (!bad)
+			bad = wait_stretch(q, disk, ret);
 		if (bad)
 			refused(q, bad, "QEMU does not let go of the disk", err);
 		qmp_close(q);

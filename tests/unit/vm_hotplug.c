@@ -32,6 +32,8 @@ static struct played {
 	json_t *added;	  /* arguments of the last device_add */
 	const char *refuses; /* device_add: why, NULL: it does not */
 	bool deaf;	     /* the guest never lets go of a disk */
+	bool early;	     /* its ACPI is not at work yet: it lets go if it is asked again */
+	unsigned slow;	     /* callers of QEMU until the guest lets go; 0: it does at once */
 	const char *going;   /* goes when it is looked at */
 	unsigned busy;	     /* times that a chardev cannot be removed yet, after its device */
 	unsigned dels, resets;
@@ -135,8 +137,10 @@ static json_t *device_del(int fd, const char *id)
 	m.dels++;
 	if (!bus || !strstr(bus, VM_SPARE_ID))
 		return error("cannot");
-	if (m.deaf)
+	if (m.deaf || m.early || m.slow) {
+		m.early = false;
 		return done();
+	}
 	say(fd, done());
 	json_object_del(m.devices, id);
 	return json_pack("{s:s, s:{s:s}}", "event", "DEVICE_DELETED", "data", "device", id);
@@ -161,6 +165,9 @@ static json_t *answer(int fd, json_t *msg)
 		return device_add(args);
 	if (!strcmp(what, "device_del"))
 		return device_del(fd, id);
+	if (!strcmp(what, "human-monitor-command"))
+		return json_pack("{s:s}", "return", m.early ? "portb[0x0628] = 0x00\r\n" :
+				 "portb[0x0628] = 0x06\r\n");
 	if (!strcmp(what, "chardev-add"))
 		json_object_set_new(m.chardevs, id, json_true());
 	if (!strcmp(what, "system_reset")) {
@@ -175,6 +182,8 @@ static void converse(int fd)
 	char line[LINE_MAX_B];
 	size_t n = 0;
 
+	if (m.slow && !--m.slow)
+		drop_hot();
 	say(fd, json_pack("{s:{}}", "QMP"));
 	while (n < sizeof(line) - 1 && read(fd, line + n, 1) == 1) {
 		if (line[n++] != '\n')
@@ -349,6 +358,31 @@ static void is_not_told_that_a_disk_stays_which_goes_just_then(void **state)
 	finish();
 }
 
+static void asks_a_guest_again_that_was_not_listening(void **state)
+{
+	struct vm_error err;
+
+	begin(1);
+	assert_int_equal(attach("a", NULL, &err), 0);
+	m.early = true;
+	assert_int_equal(detach("a", 30000, false, &err), 0);
+	assert_int_equal(m.dels, 2);
+	finish();
+}
+
+/* It would take the next disk in that place for the one that is to go. */
+static void asks_a_guest_once_that_takes_its_time(void **state)
+{
+	struct vm_error err;
+
+	begin(1);
+	assert_int_equal(attach("a", NULL, &err), 0);
+	m.slow = 8; /* some of them come when an early guest would have been asked again */
+	assert_int_equal(detach("a", 30000, false, &err), 0);
+	assert_int_equal(m.dels, 1);
+	finish();
+}
+
 /* QEMU gives a device's memory back a moment after the guest has let go of it. */
 static void waits_until_the_connection_has_gone_as_well(void **state)
 {
@@ -411,6 +445,8 @@ int main(void)
 		cmocka_unit_test(leaves_no_connection_without_a_device),
 		cmocka_unit_test(detaches_when_the_guest_lets_go),
 		cmocka_unit_test(is_not_told_that_a_disk_stays_which_goes_just_then),
+		cmocka_unit_test(asks_a_guest_again_that_was_not_listening),
+		cmocka_unit_test(asks_a_guest_once_that_takes_its_time),
 		cmocka_unit_test(waits_until_the_connection_has_gone_as_well),
 		cmocka_unit_test(asks_no_longer_than_it_may),
 		cmocka_unit_test(refuses_what_cannot_be),
