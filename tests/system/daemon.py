@@ -44,6 +44,24 @@ class Said:
 		return error["id"], error["param"]
 
 
+def until_ready(start, at):
+	"""What start(env) starts, a process of posternd, when it has said that it is ready; None if it has not. It
+	says so to a socket that is at @at meanwhile."""
+	with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+		notify.bind(at)
+		notify.setblocking(False)
+		process = start(dict(os.environ, NOTIFY_SOCKET=at))
+		end = os.pidfd_open(process.pid)
+		said = notify in select.select([notify, end], [], [], LIMIT_S)[0] and notify.recv(100)
+		os.close(end)
+		os.unlink(at)
+		if said == b"READY=1":
+			return process
+		process.kill()
+		process.wait()
+		return None
+
+
 class Daemon:
 	"""Use as a context manager: leaving it ends every process and removes the directory."""
 
@@ -80,19 +98,9 @@ class Daemon:
 
 	def until_ready(self, *argv, **more):
 		"""Starts a process of posternd, and returns it when it says that it is ready."""
-		with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-			notify.bind(self.path("notify"))
-			notify.setblocking(False)
-			process = self.popen(*argv, env=dict(os.environ, NOTIFY_SOCKET=self.path("notify")), **more)
-			end = os.pidfd_open(process.pid)
-			said = notify in select.select([notify, end], [], [], LIMIT_S)[0] and notify.recv(100)
-			os.close(end)
-			os.unlink(self.path("notify"))
-			if said != b"READY=1":
-				process.kill()
-				process.wait()
-			assert said == b"READY=1", self.log_text()
-			return process
+		process = until_ready(lambda env: self.popen(*argv, env=env, **more), self.path("notify"))
+		assert process, self.log_text()
+		return process
 
 	def start(self, *argv, **more):
 		"""Starts posternd on this directory and returns when it says that it is ready."""
