@@ -51,6 +51,11 @@ class Scene:
 		"""Requests of a disk that this worker has done; one that waits for its image has none."""
 		return sum(kind["done"] for kind in self.show(name).get("io", {}).values())
 
+	def go_on(self, names, requests=100):
+		"""Returns when so many more are done on each of these disks."""
+		before = {name: self.done(name) for name in names}
+		until(lambda: all(self.done(name) >= before[name] + requests for name in names), f"{requests} requests")
+
 	def kill_worker(self):
 		"""Returns when its successor answers."""
 		before = self.lab.ask("status")
