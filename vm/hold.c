@@ -118,7 +118,7 @@ static int claim(struct vm_config *c, int wish_fd, struct vm_record *rec, struct
 			return -ECANCELED;
 	}
 	if (lock >= 0 && is_unwanted(wish_fd)) {
-		vm_remove_dir(c->state_dir, c->name);
+		vm_remove_dir(c->state_dir, c->name, false);
 		fd_close(lock);
 		return -ECANCELED;
 	}
@@ -161,15 +161,18 @@ static bool take_events(struct qmp *q, const struct vm_holder *h)
 	return err == -ETIMEDOUT;
 }
 
-/* Waits for the end of QEMU, or for somebody to wish it. Return: as vm_hold(). */
+/* Waits for the end of QEMU, or for somebody to wish it. Return: as vm_hold(). *ret_wish: what was
+ * wished, if anything. */
 static int watch(const struct vm_config *cfg, const struct vm_record *rec, int pidfd,
-		 struct qmp *events, const struct vm_holder *h, struct vm_error *err)
+		 struct qmp *events, const struct vm_holder *h, char *ret_wish,
+		 struct vm_error *err)
 {
 	struct pollfd w[] = { { .fd = pidfd, .events = POLLIN },
 			      { .fd = h->wish_fd, .events = POLLIN },
 			      { .fd = events ? qmp_fd(events) : -1, .events = POLLIN } };
 	char wish = 0;
 
+	*ret_wish = 0;
 	while (!wish) {
 		if (poll(w, ARRAY_SIZE(w), -1) < 0 && errno != EINTR)
 			return -errno;
@@ -185,6 +188,7 @@ static int watch(const struct vm_config *cfg, const struct vm_record *rec, int p
 	else
 		vm_end(cfg->state_dir, cfg->name, pidfd, h->grace_ms);
 	waitpid(rec->pid, NULL, 0);
+	*ret_wish = wish;
 	return 0;
 }
 
@@ -229,20 +233,22 @@ int vm_hold(const struct vm_config *config, const struct vm_holder *h, struct vm
 	struct vm_config c = *config;
 	struct vm_record rec;
 	struct vm_info info;
+	char wish;
 
 	c.held = true;
 	int lock = claim(&c, h->wish_fd, &rec, err);
 	int bad = lock < 0 ? lock : begin(&c, &rec, &pidfd, &events, err);
 
 	if (lock >= 0 && bad)
-		vm_remove_dir(c.state_dir, c.name);
+		vm_remove_dir(c.state_dir, c.name, true);
 	fd_close(lock);
 	if (bad)
 		return bad == -ECANCELED ? 0 : bad;
 	if (h->up && !vm_get(c.state_dir, c.name, &info))
 		h->up(h->arg, &info);
-	bad = watch(&c, &rec, pidfd, events, h, err);
+	bad = watch(&c, &rec, pidfd, events, h, &wish, err);
 	qmp_close(events);
-	vm_forget(c.state_dir, c.name, &rec, NULL);
+	/* of one that went wrong, what its guest said may say why */
+	vm_forget(c.state_dir, c.name, &rec, wish != VM_WISH_END, NULL);
 	return bad;
 }

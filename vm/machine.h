@@ -15,6 +15,7 @@
 #define VM_FILE_QMP "qmp.sock"
 #define VM_FILE_CONSOLE "console.sock"
 #define VM_FILE_CONSOLE_LOG "console.log"
+#define VM_FILE_CONSOLE_WAS "console.log.1" /* of the one before, unless that ended as asked */
 
 /* Fills @err (unless NULL). Return: @code. */
 int vm_fail(struct vm_error *err, int code, const char *param, const char *fmt, ...)
@@ -40,11 +41,13 @@ struct vm_record;
 int vm_claim(struct vm_config *c, struct vm_record *ret, struct vm_error *err);
 /* QEMU, rec->pid, has set up its devices: its cores, and the note by which others find it. */
 int vm_settle(const struct vm_config *cfg, struct vm_record *rec, struct vm_error *err);
-/* Removes a machine's directory with everything that this room puts there. */
-void vm_remove_dir(const char *state_dir, const char *name);
+/* Removes a machine's directory with everything that this room puts there. With @keep_console what
+ * the guest said stays in it, as VM_FILE_CONSOLE_WAS; if it said nothing, what the one before
+ * did. */
+void vm_remove_dir(const char *state_dir, const char *name, bool keep_console);
 /* The same, if it is still that of @rec. Return: 0; -errno. */
 int vm_forget(const char *state_dir, const char *name, const struct vm_record *rec,
-	      struct vm_error *err);
+	      bool keep_console, struct vm_error *err);
 /* What QEMU's log holds, without the line's end; "" if nothing. */
 void vm_read_log(const struct vm_config *cfg, char *ret_text, size_t size);
 /* Ends QEMU: powers the guest down with @grace_ms, then makes it quit, then kills it. */

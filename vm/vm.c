@@ -29,10 +29,27 @@
 static const char *const machine_files[] = { VM_FILE_MACHINE, VM_FILE_PID, VM_FILE_LOG, VM_FILE_QMP,
 					     VM_FILE_CONSOLE, VM_FILE_CONSOLE_LOG };
 
-void vm_remove_dir(const char *state_dir, const char *name)
+/* An empty one would take the place of one that says something. */
+static void keep_console_log(const char *state_dir, const char *name)
+{
+	char from[PATH_MAX], to[PATH_MAX];
+	struct stat st;
+
+	if (vm_path(from, sizeof(from), state_dir, name, VM_FILE_CONSOLE_LOG) ||
+	    vm_path(to, sizeof(to), state_dir, name, VM_FILE_CONSOLE_WAS))
+		return;
+	if (!stat(from, &st) && st.st_size)
+		rename(from, to);
+}
+
+void vm_remove_dir(const char *state_dir, const char *name, bool keep_console)
 {
 	char path[PATH_MAX];
 
+	if (keep_console)
+		keep_console_log(state_dir, name);
+	else if (!vm_path(path, sizeof(path), state_dir, name, VM_FILE_CONSOLE_WAS))
+		unlink(path);
 	for (size_t i = 0; i < ARRAY_SIZE(machine_files); i++)
 		if (!vm_path(path, sizeof(path), state_dir, name, machine_files[i]))
 			unlink(path);
@@ -221,9 +238,9 @@ int vm_claim(struct vm_config *c, struct vm_record *ret, struct vm_error *err)
 			return vm_fail(err, -EEXIST, "name", "%s runs already (pid %d)", c->name,
 				       ret->pid);
 	}
-	vm_remove_dir(c->state_dir, c->name);
+	vm_remove_dir(c->state_dir, c->name, true);
 	bad = vm_path(dir, sizeof(dir), c->state_dir, c->name, NULL);
-	if (bad || mkdir(dir, 0700))
+	if (bad || (mkdir(dir, 0700) && errno != EEXIST))
 		return vm_fail(err, bad ? bad : -errno, "name",
 			       "cannot make the machine's directory: "
 			       "%m");
@@ -252,7 +269,7 @@ int vm_start(const struct vm_config *cfg, struct vm_info *ret_info, struct vm_er
 			end_process(pidfd);
 	}
 	if (bad)
-		vm_remove_dir(c.state_dir, c.name);
+		vm_remove_dir(c.state_dir, c.name, false);
 	else if (ret_info)
 		bad = vm_get(c.state_dir, c.name, ret_info);
 	return bad;
@@ -383,7 +400,7 @@ void vm_end(const char *state_dir, const char *name, int pidfd, unsigned grace_m
 }
 
 int vm_forget(const char *state_dir, const char *name, const struct vm_record *rec,
-	      struct vm_error *err)
+	      bool keep_console, struct vm_error *err)
 {
 	CLEANUP(fd_cleanup) int lock = lock_state_dir(state_dir, err);
 	struct vm_record now;
@@ -393,7 +410,7 @@ int vm_forget(const char *state_dir, const char *name, const struct vm_record *r
 	/* the name may have been taken anew meanwhile */
 	if (!vm_record_load(state_dir, name, &now) && now.pid == rec->pid &&
 	    now.start_ticks == rec->start_ticks)
-		vm_remove_dir(state_dir, name);
+		vm_remove_dir(state_dir, name, keep_console);
 	return 0;
 }
 
@@ -407,5 +424,5 @@ int vm_stop(const char *state_dir, const char *name, unsigned grace_ms, struct v
 
 	if (pidfd >= 0)
 		vm_end(state_dir, name, pidfd, grace_ms);
-	return vm_forget(state_dir, name, &rec, err);
+	return vm_forget(state_dir, name, &rec, false, err);
 }

@@ -142,7 +142,7 @@ struct vm_holder {
 
 /* As vm_start(), but QEMU is a child of the caller, ends with it, and this returns when it has
  * ended: that of the same name which is just ending is waited for, and at the end the directory is
- * removed.
+ * removed; unless the end was asked for with VM_WISH_END, but for what its guest said.
  * Return: 0 when it was asked to end; -ECHILD when it ended by itself (@err has its words); as
  * vm_start(). */
 int vm_hold(const struct vm_config *cfg, const struct vm_holder *holder, struct vm_error *err);
