@@ -40,8 +40,6 @@ soak:
 
 image:
 	@setup/install run check image
-	@meson setup build >/dev/null
-	@ninja -C build
 	@tests/guest/debian
 
 fuzz:

@@ -44,6 +44,13 @@ def run(*argv, env=None, stdin=None):
 	return done.stdout
 
 
+def build():
+	"""Meson and ninja, quiet unless they fail."""
+	if not os.path.exists(os.path.join(BUILD, "build.ninja")):
+		run("meson", "setup", BUILD, ROOT)
+	run("ninja", "-C", BUILD)
+
+
 def children(pid):
 	"""Processes whose parent is the first thread of @pid."""
 	with open(f"/proc/{pid}/task/{pid}/children") as listed:
