@@ -21,7 +21,9 @@
 #include "vm/qmp.h"
 
 #define QMP_START_MS 5000
-#define QMP_ASK_MS 500
+/* A busy host may keep QEMU from answering for a while, as may the command of another: one that is
+ * taken for stuck too early is killed without having powered its guest down. */
+#define QMP_ASK_MS 3000
 #define QUIT_MS 5000
 #define KILL_MS 5000
 #define LOG_MAX_B (64 * KIB)
