@@ -25,6 +25,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.environ.get("POSTERN_BUILD", os.path.join(ROOT, "build"))
 POSTERN = os.path.join(BUILD, "bin", "postern")
 POSTERND = os.path.join(BUILD, "bin", "posternd")
+os.environ["PATH"] += ":/usr/sbin:/sbin"  # modprobe and mkfs.ext4; an ordinary user's has neither
 
 PR_SET_CHILD_SUBREAPER = 36
 BOOT_S = 120  # a guest under emulation on a busy machine boots in 10 s
