@@ -38,6 +38,9 @@ struct function_ops {
 	void (*adjust)(const struct function *f, struct media_caps *caps);
 	/* Control thread. The disk's lanes have another size now. NULL: it does not matter. */
 	void (*resized)(struct function *f);
+	/* Control thread. The disk goes for good: what it holds until something comes back that may
+	 * never ends with an error, from now on. NULL: it holds nothing for that. */
+	void (*give_up)(struct function *f);
 	/* Control thread. Until lane_start() it makes no request of its own: the lane may not be
 	 * complete, or have another chain still. Return: 0 or -errno. */
 	int (*lane_open)(struct function *f, struct lane *l, void **ret_state);

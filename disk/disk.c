@@ -173,6 +173,13 @@ int disk_resize(struct disk *d, uint64_t size_b, struct disk_error *ret_error)
 	return 0;
 }
 
+void disk_give_up(struct disk *d)
+{
+	for (unsigned i = 0; i < d->nfunction; i++)
+		if (d->function[i]->ops->give_up)
+			d->function[i]->ops->give_up(d->function[i]);
+}
+
 void disk_set_mode(struct disk *d, enum poll_mode mode)
 {
 	__atomic_store_n(&d->mode, (int)mode, __ATOMIC_RELAXED);

@@ -109,6 +109,9 @@ enum poll_mode disk_mode(const struct disk *d);
 /* The medium has been brought to @size_b. Reaches every lane, then the fronts, which tell their
  * guests. Context: control thread. Return: 0; -EINVAL with *ret_error. */
 int disk_resize(struct disk *d, uint64_t size_b, struct disk_error *ret_error);
+/* It goes for good: its functions wait no more for what may never come back. Context: control
+ * thread. */
+void disk_give_up(struct disk *d);
 /* Context: control thread. */
 void disk_set_mode(struct disk *d, enum poll_mode mode);
 /* Context: control thread. Return: 0; -ENOMEM: all is as it was. */

@@ -202,6 +202,8 @@ static int close_for(struct ctl *ctl, struct entry *e, enum closing what, struct
 	bool begun = e->closing;
 
 	e->closing = what;
+	if (e->disk && what == CLOSING_FOR_GOOD)
+		disk_give_up(e->disk);
 	if (begun)
 		return 0;
 	/* nobody connects to what is going */

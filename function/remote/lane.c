@@ -650,6 +650,11 @@ void remote_set(struct function *f, enum remote_fail on_fail)
 		host_each_lane(remote->host, remote, ask_to_judge);
 }
 
+void remote_give_up(struct function *f)
+{
+	remote_set(f, REMOTE_ERROR);
+}
+
 struct host *remote_host(const struct function *f)
 {
 	return container_of(f, const struct remote, function)->host;

@@ -193,6 +193,7 @@ void remote_lane_close(void *state);
 bool remote_lane_is_quiet(const void *state); /* the poller's thread */
 uint64_t remote_timer(void *state, uint64_t now_ns);
 void remote_resized(struct function *f); /* lanes.c */
+void remote_give_up(struct function *f);
 /* A program that keeps the oldest request that it has for so long is lost; 0: never. Before the
  * lane has one. */
 void remote_set_stall(struct remote_lane *l, uint64_t stall_ns);

@@ -598,6 +598,7 @@ const struct function_ops remote_ops = {
 	.close = remote_close,
 	.adjust = remote_adjust,
 	.resized = remote_resized,
+	.give_up = remote_give_up,
 	.lane_open = remote_lane_open,
 	.lane_start = remote_lane_start,
 	.lane_stop = remote_lane_stop,
