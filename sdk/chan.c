@@ -54,6 +54,7 @@ void postern_fn_chan_free(struct chan *c)
 {
 	struct pfn *p = c->pfn;
 
+	c->nio_free = 0; /* a done() that tries again would wait for ever */
 	for (unsigned i = 0; i < FN_IO_MAX; i++) {
 		struct pfn_io *io = c->io[i];
 
