@@ -40,6 +40,7 @@ static struct {
 pid_t __wrap_fork(void);
 int __wrap_kill(pid_t pid, int sig);
 int __wrap_clerks_send(struct clerks *cs, struct errand *e, const struct clerk_order *o, int asker);
+pid_t __wrap_clerks_pid(const struct errand *e);
 
 /* No program is started. */
 pid_t __wrap_fork(void)
@@ -82,6 +83,11 @@ int __wrap_clerks_send(struct clerks *cs, struct errand *e, const struct clerk_o
 	}
 	e->clerk = (struct clerk *)&given;
 	return 0;
+}
+
+pid_t __wrap_clerks_pid(const struct errand *e)
+{
+	return getpid();
 }
 
 static void end_errand(void)
