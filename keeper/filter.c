@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
@@ -55,10 +56,11 @@ static const int plain[] = {
 	SCMP_SYS(uname), SCMP_SYS(getrlimit), SCMP_SYS(capget),
 };
 
-/* The questions and orders that a block device or a terminal understands. */
+/* The questions and orders that a block device, a socket or a terminal understands. */
 static const unsigned long ioctls[] = {
 	BLKGETSIZE64, BLKSSZGET, BLKPBSZGET, BLKIOMIN, BLKIOOPT, BLKROTATIONAL, BLKROGET,
-	BLKDISCARD, BLKZEROOUT, BLKDISCARDZEROES, FIONREAD, FIONBIO, TCGETS, FIGETBSZ,
+	BLKDISCARD, BLKZEROOUT, BLKDISCARDZEROES, FIONREAD, SIOCOUTQ, FIONBIO, TCGETS,
+	FIGETBSZ,
 };
 
 /* What a program needs to be loaded, to work on what it has been given, and to sleep. */

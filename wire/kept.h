@@ -16,7 +16,7 @@
  *		   socket is what SO_PEEK_OFF of the socket says. It is to be handled until a state
  *		   with its number in handled is current, whose reply, if any, is then in out.
  *   KEPT_REPLYING the reply is in the pipe, or has gone from there into the socket
- *   KEPT_SENDING  the reply, with a descriptor, was sent or not; nobody can know
+ *   KEPT_SENDING  the reply, with a descriptor, was sent or not, which only the socket may tell
  *
  * A change of this layout is a new version; what reads an older one stays.
  */

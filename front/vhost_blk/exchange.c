@@ -2,6 +2,7 @@
 #include "front/vhost_blk/exchange.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -321,6 +322,18 @@ static int resume_taken(struct session *s, char *ret_what, size_t room)
 	return err;
 }
 
+/* Whether the reply of KEPT_SENDING has left for certain: the front end has not read it yet, or has
+ * begun its next message, which it does not before it has an answer. Read in this order: what it
+ * reads in between, it has been sent. */
+static bool has_left(int sock)
+{
+	int unread, next;
+
+	if (ioctl(sock, SIOCOUTQ, &unread) || ioctl(sock, SIOCINQ, &next))
+		return false;
+	return unread || next;
+}
+
 int exchange_resume(struct session *s, char *ret_what, size_t room)
 {
 	snprintf(ret_what, room, "%s", "a broken socket");
@@ -332,6 +345,10 @@ int exchange_resume(struct session *s, char *ret_what, size_t room)
 	case KEPT_REPLYING:
 		return drain_pipe(s);
 	case KEPT_SENDING:
+		if (has_left(s->sock)) {
+			memo_step(s->memo, KEPT_IDLE);
+			break;
+		}
 		snprintf(ret_what, room, "%s",
 			 "a reply that carries a descriptor was being sent, and may be lost");
 		return -EPROTO;

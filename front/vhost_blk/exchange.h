@@ -16,8 +16,10 @@
  *	splice	    from the pipe into the socket, in the kernel, at once
  *	IDLE	    recorded
  *
- * A reply that carries a descriptor cannot go through a pipe. It is SENDING from before it is sent
- * until after: a successor that finds this ends the connection, and the front end connects again.
+ * A reply that carries a descriptor cannot go through a pipe. It is SENDING from before it is
+ * sent until after. A successor that finds this goes on where the socket shows that it has left
+ * (not read yet, or followed by the next message); otherwise it ends the connection, and the front
+ * end connects again.
  */
 #pragma once
 
