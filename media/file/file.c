@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "core/lane.h"
+#include "media/file/lock.h"
 #include "media/file/private.h"
 
 #define REAP 64
@@ -259,6 +260,9 @@ static void file_close(struct media *m)
 	struct file *f = file_of(m);
 
 	pool_close(&f->pool);
+	/* A helper's table of descriptors goes a moment after the thread has been joined; who opens
+	 * the image next must not find the lock that it still holds. */
+	lock_drop(f->fd);
 	fd_close(f->fd);
 	free(f);
 }

@@ -107,3 +107,10 @@ int lock_take(int fd, bool readonly, struct file_error *ret_error)
 	}
 	return 0;
 }
+
+void lock_drop(int fd)
+{
+	struct flock all = flock_of(F_UNLCK, 0, 0);
+
+	fcntl(fd, F_OFD_SETLK, &all);
+}

@@ -14,3 +14,7 @@
 /* Context: control thread. Ownership: the lock lives as long as @fd's description.
  * Return: 0; -EBUSY or -errno with *ret_error. */
 int lock_take(int fd, bool readonly, struct file_error *ret_error);
+
+/* Lets go of it, whoever else has @fd's description still. Context: control thread; nothing is in
+ * flight on it any more. */
+void lock_drop(int fd);

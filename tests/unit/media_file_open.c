@@ -178,6 +178,25 @@ static void one_writer_or_many_readers(void **state)
 	named_free(n);
 }
 
+/* A helper has ended, and the kernel has not closed what it had open. */
+static void lets_go_of_its_lock_before_its_last_descriptor_is_closed(void **state)
+{
+	struct named *n = named_new(SIZE_B);
+	int fd = open(n->path, O_RDWR | O_CLOEXEC), helpers = dup(fd);
+	struct file_conf c = { 0 };
+	struct file_error e;
+	struct ctl_error err;
+	struct media *m;
+
+	assert_int_equal(file_open(fd, &c, &m, &e), 0);
+	assert_int_equal(open_sized(n, 0, &m, &err), -EBUSY);
+	m->ops->close(m);
+	assert_int_equal(open_sized(n, 0, &m, &err), 0);
+	m->ops->close(m);
+	close(helpers);
+	named_free(n);
+}
+
 static void lock_byte(int fd, short type, int byte)
 {
 	struct flock l = { .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
@@ -527,6 +546,7 @@ int main(void)
 		cmocka_unit_test(lengthens_and_never_shortens),
 		cmocka_unit_test(refuses_by_name_what_cannot_be_a_disk),
 		cmocka_unit_test(one_writer_or_many_readers),
+		cmocka_unit_test(lets_go_of_its_lock_before_its_last_descriptor_is_closed),
 		cmocka_unit_test(respects_the_locks_of_qemu),
 		cmocka_unit_test(qemu_respects_our_lock),
 		cmocka_unit_test(shows_what_was_chosen),
