@@ -63,12 +63,13 @@ static struct req flush_of(void)
 	return (struct req){ .op = REQ_FLUSH };
 }
 
-/* Waits for what went in through @d. */
+/* Waits for what went in through @d. A helper that is late may wake it for a request that has been
+ * taken already. */
 static void await(struct pool_done *d)
 {
-	if (pool_arm(d))
-		assert_true(is_readable(d->event_fd));
-	assert_non_null(pool_take_done(d));
+	while (!pool_take_done(d))
+		if (pool_arm(d))
+			assert_true(is_readable(d->event_fd));
 }
 
 static void a_stuck_helper_holds_no_other_image(void **state)
