@@ -111,7 +111,7 @@ static void is_set_by_its_parameters(void **state)
 	bed_req(&b, &q[1], REQ_WRITE, 0, 512, &b);
 	bed_submit(&b, q, 2);
 	assert_int_equal(b.done, 1);
-	bed_at(&b, NS_PER_S + 2 * NS_PER_MS);
+	bed_at(&b, NS_PER_S + 2 * NS_PER_MS + SLACK_NS);
 	assert_int_equal(q[0].status, REQ_OK);
 	bed_close(&b);
 	json_decref(p);
