@@ -105,6 +105,20 @@ char *unparse_ns(uint64_t ns, char *buf)
 	return buf;
 }
 
+const char *parse_word(const char *text, char **at)
+{
+	char quote = 0;
+
+	for (; *text && (quote || !strchr(PARSE_BLANKS, *text)); text++) {
+		if (quote ? *text == quote : *text == '"' || *text == '\'')
+			quote = quote ? 0 : *text;
+		else
+			*(*at)++ = *text;
+	}
+	*(*at)++ = '\0';
+	return quote ? NULL : text;
+}
+
 static char *format_scaled(double v, const char *unit, char *buf)
 {
 	bool whole = v >= 99.95 || v == (double)(uint64_t)v;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Numbers and sizes as people write and read them. Pure; any thread.
+ * Numbers, sizes and command lines as people write and read them. Pure; any thread.
  */
 #pragma once
 
@@ -19,6 +19,13 @@ int parse_ns(const char *text, uint64_t *ret_ns);
 
 /* Back into such a text, exactly: "1500ms", "2s", "0". @buf holds 24 bytes. Return: @buf. */
 char *unparse_ns(uint64_t ns, char *buf);
+
+#define PARSE_BLANKS " \t\n" /* what divides words */
+
+/* Copies the word that @text begins with, and a NUL, to *@at, which goes on behind that. What is in
+ * '...' or "..." belongs to it with its blanks and without those marks.
+ * Return: what follows the word; NULL: a quotation has no end. */
+const char *parse_word(const char *text, char **at);
 
 /* "20 GiB", "1.5 MiB", "512 B": three digits at most. @buf holds 16 bytes. Return: @buf. */
 char *format_size(uint64_t b, char *buf);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/parse.h"
 #include "bin/cli.h"
 
 static bool is_type(const json_t *param, const char *type)
@@ -22,6 +23,40 @@ static json_t *absolute(const char *path)
 		return json_string(path);
 	cwd = getcwd(NULL, 0);
 	if (!cwd || asprintf(&whole, "%s/%s", cwd, path) < 0)
+		return NULL;
+	return json_string(whole);
+}
+
+/* @path as a part of a command line's word. */
+static void quote(const char *path, char *ret)
+{
+	for (; *path; path++) {
+		bool is_plain = !strchr(PARSE_BLANKS "\"'", *path);
+		char mark = *path == '"' ? '\'' : '"';
+
+		if (!is_plain)
+			*ret++ = mark;
+		*ret++ = *path;
+		if (!is_plain)
+			*ret++ = mark;
+	}
+	*ret = '\0';
+}
+
+/* As absolute(), for a command line's program: a name without '/' is posternd's to look for. */
+static json_t *absolute_program(const char *line)
+{
+	const char *first = line + strspn(line, PARSE_BLANKS);
+	CLEANUP(base_free) char *word = malloc(strlen(first) + 1), *cwd = getcwd(NULL, 0);
+	CLEANUP(base_free) char *dir = cwd ? malloc(3 * strlen(cwd) + 1) : NULL, *whole = NULL;
+	char *end = word;
+
+	if (!word || !dir)
+		return NULL;
+	if (!parse_word(first, &end) || *word == '/' || !strchr(word, '/'))
+		return json_string(line);
+	quote(cwd, dir);
+	if (asprintf(&whole, "%s/%s", dir, first) < 0)
 		return NULL;
 	return json_string(whole);
 }
@@ -65,7 +100,7 @@ static json_t *read_value(const json_t *schema, const json_t *param, const char 
 		return value;
 	}
 	value = is_type(param, "path") && !is_choice(param, text) ? absolute(text) :
-		json_string(text);
+		ctl_bool(param, "command") ? absolute_program(text) : json_string(text);
 	if (!value)
 		ctl_fail(err, 0, "bad_value", ctl_str(param, "name"), "the text is not UTF-8");
 	return value;

@@ -44,6 +44,7 @@ struct ctl_param {
 	bool list;	 /* many; a single value stands for a list of one */
 	bool positional; /* the CLI takes it as the word after the verb */
 	bool opens; /* the CLI takes others behind it, vm=IMAGE,cpus=2: they are the command's */
+	bool command; /* CTL_STRING: a program and its words; the CLI resolves the former's path */
 };
 
 /* One of a set of things that a parameter may name, with parameters of its own:

@@ -41,6 +41,8 @@ static json_t *schema_param(const struct ctl_param *p)
 		json_object_set_new(o, "positional", json_true());
 	if (p->opens)
 		json_object_set_new(o, "opens", json_true());
+	if (p->command)
+		json_object_set_new(o, "command", json_true());
 	return o;
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/cpus.h"
 #include "base/fd.h"
+#include "base/parse.h"
 #include "keeper/filter.h"
 #include "keeper/sandbox.h"
 
@@ -22,26 +23,6 @@
 /* Where descriptors are out of the way while they are put in order. */
 #define FAR_FD 64
 #define NOFILE_MAX 4096 /* each lane of its disks is one */
-
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t' || c == '\n';
-}
-
-/* Copies a word to @to. Return: what follows it; NULL: a quotation has no end. */
-static const char *take_word(const char *text, char **to)
-{
-	char quote = 0;
-
-	for (; *text && (quote || !is_blank(*text)); text++) {
-		if (quote ? *text == quote : *text == '"' || *text == '\'')
-			quote = quote ? 0 : *text;
-		else
-			*(*to)++ = *text;
-	}
-	*(*to)++ = '\0';
-	return quote ? NULL : text;
-}
 
 int jail_split(const char *text, char ***ret_argv)
 {
@@ -52,12 +33,11 @@ int jail_split(const char *text, char ***ret_argv)
 	if (!argv)
 		return -ENOMEM;
 	for (;;) {
-		while (is_blank(*text))
-			text++;
+		text += strspn(text, PARSE_BLANKS);
 		if (!*text)
 			break;
 		argv[n++] = to;
-		text = take_word(text, &to);
+		text = parse_word(text, &to);
 		if (!text)
 			break;
 	}

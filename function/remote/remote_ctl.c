@@ -571,8 +571,8 @@ const struct function_kind remote_function_kind = {
 
 /* What may be said when a function is added, and when it is replaced. */
 #define PROGRAM_PARAMS                                                                             \
-	{ .name = "run", .type = CTL_STRING, .min = 1, .max = 4000,                                \
-	  .help = "The program and its arguments, divided by blanks; a path from / on, or a name in PATH" }, \
+	{ .name = "run", .type = CTL_STRING, .min = 1, .max = 4000, .command = true,               \
+	  .help = "The program, a path or a name in PATH, and its arguments, divided by blanks" }, \
 	{ .name = "memory", .type = CTL_SIZE, .min = 16 * MIB, .max = 64 * GIB,                    \
 	  .help = "The most memory it may have, not given: 256M; its machine's, not given: 512M" }, \
 	{ .name = "cpus", .type = CTL_STRING, .max = 63,                                           \

@@ -113,8 +113,8 @@ class Daemon:
 		self.process.send_signal(sig)
 		return self.process.wait(LIMIT_S)
 
-	def postern(self, *argv, limit_s=LIMIT_S):
-		done = subprocess.run([POSTERN, "--control", self.control, *argv], text=True, cwd=self.dir,
+	def postern(self, *argv, limit_s=LIMIT_S, cwd=None):
+		done = subprocess.run([POSTERN, "--control", self.control, *argv], text=True, cwd=cwd or self.dir,
 		                      stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s)
 		return Said(done.returncode, done.stdout, done.stderr)
 
@@ -127,9 +127,9 @@ class Daemon:
 	def ask(self, *argv, **more):
 		return json.loads(self.do(*argv, "--json", **more))
 
-	def refused(self, *argv):
+	def refused(self, *argv, **more):
 		"""(id, parameter) of the error that a command has to end in."""
-		return self.postern(*argv, "--json").error
+		return self.postern(*argv, "--json", **more).error
 
 	def worker(self):
 		return self.ask("status")["worker_pid"]
