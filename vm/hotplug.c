@@ -3,7 +3,8 @@
  * Disks that come to a running machine and go. What a machine has is asked of QEMU each
  * time and nowhere written down, so a command that was cut off leaves nothing to be
  * repaired: the next one finds a chardev without a device, or a device that is being
- * removed, and goes on from there.
+ * removed, and goes on from there. That a device is being removed QEMU does not tell: that is
+ * noted in QEMU, too, as an object beside it that nobody uses.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -27,17 +28,24 @@
 #define GPE0_PCI_HOTPLUG 2u
 #define PORT_OF_NOBODY 0xffu
 #define PERIPHERAL "/machine/peripheral"
+#define OBJECTS "/objects"
+#define LEAVING_ID "leaving-"
 
 struct id {
-	char text[sizeof(VM_DISK_ID) + VM_DISK_NAME_MAX];
+	char text[sizeof(LEAVING_ID) + VM_DISK_NAME_MAX];
 };
 
-static struct id id_of(const char *disk)
+static struct id id_with(const char *lead, const char *disk)
 {
 	struct id id;
 
-	snprintf(id.text, sizeof(id.text), "%s%s", VM_DISK_ID, disk);
+	snprintf(id.text, sizeof(id.text), "%s%s", lead, disk);
 	return id;
+}
+
+static struct id id_of(const char *disk)
+{
+	return id_with(VM_DISK_ID, disk);
 }
 
 /* Return: the spare place that @bus, a path such as /machine/peripheral/spare0/spare0, belongs to;
@@ -116,6 +124,27 @@ static void note(const char *name, int place, struct vm_info *info, bool *have)
 
 	snprintf(d->name, sizeof(d->name), "%s", name + strlen(VM_DISK_ID));
 	d->hot = place >= 0;
+	d->leaving = false;
+}
+
+/* Which disks are being removed. */
+static int look_leaving(struct qmp *q, struct vm_info *info)
+{
+	json_t *all = NULL, *entry;
+	int err = list(q, OBJECTS, &all);
+	size_t i;
+
+	json_array_foreach(all, i, entry) {
+		const char *name = device_in(entry);
+
+		for (unsigned k = 0; name && k < info->ndisk; k++) {
+			struct vm_attached *d = &info->disk[k];
+
+			d->leaving |= !strcmp(name, id_with(LEAVING_ID, d->name).text);
+		}
+	}
+	json_decref(all);
+	return err == -EREMOTEIO ? 0 : err; /* it has no objects at all */
 }
 
 /* Disks and spare places of a machine; in @taken which of the latter are in use. */
@@ -128,7 +157,7 @@ static int look(struct qmp *q, struct vm_info *info, bool *taken)
 	info->ndisk = info->spare = info->spare_free = 0;
 	for (unsigned k = 0; k < ARRAY_SIZE(parents); k++) {
 		json_t *all = NULL, *entry;
-		int place, err = list(q, parents[k], &all);
+		int place = -1, err = list(q, parents[k], &all);
 
 		json_array_foreach(all, i, entry) {
 			const char *name = device_in(entry);
@@ -152,7 +181,7 @@ static int look(struct qmp *q, struct vm_info *info, bool *taken)
 		taken[i] |= !have[i];
 	}
 	qsort(info->disk, info->ndisk, sizeof(*info->disk), by_name);
-	return 0;
+	return look_leaving(q, info);
 }
 
 int vm_ask_disks(struct qmp *q, struct vm_info *info)
@@ -298,6 +327,17 @@ static int add_chardev(struct qmp *q, const struct vm_disk *d, struct vm_error *
 	return bad ? refused(q, bad, "QEMU cannot reach the disk", err) : 0;
 }
 
+static void note_leaving(struct qmp *q, const char *disk)
+{
+	qmp_call(q, "object-add", json_pack("{s:s, s:s}", "qom-type", "authz-list", "id",
+					    id_with(LEAVING_ID, disk).text), NULL);
+}
+
+static void unnote_leaving(struct qmp *q, const char *disk)
+{
+	qmp_call(q, "object-del", json_pack("{s:s}", "id", id_with(LEAVING_ID, disk).text), NULL);
+}
+
 static int attach(struct qmp *q, const struct vm_disk *d, struct vm_error *err)
 {
 	bool taken[VM_SPARE_MAX] = { false };
@@ -307,7 +347,12 @@ static int attach(struct qmp *q, const struct vm_disk *d, struct vm_error *err)
 
 	if (bad)
 		return refused(q, bad, "QEMU does not tell its devices", err);
-	if (find(&info, d->name))
+	const struct vm_attached *have = find(&info, d->name);
+
+	if (have && have->leaving)
+		return vm_fail(err, -EBUSY, "disk",
+			       "the guest has been told to let go of '%s', and may still", d->name);
+	if (have)
 		return 0;
 	while (place < VM_SPARE_MAX && taken[place])
 		place++;
@@ -315,6 +360,7 @@ static int attach(struct qmp *q, const struct vm_disk *d, struct vm_error *err)
 		return vm_fail(err, -ENOSPC, "name",
 			       "the machine has %u places for disks that come "
 			       "later, and none is free (`vm run` spare=N)", info.spare);
+	unnote_leaving(q, d->name); /* of one that went when nobody waited any more */
 	bad = add_chardev(q, d, err);
 	if (bad)
 		return bad;
@@ -360,6 +406,8 @@ static bool is_listening(struct qmp *q)
 static int ask(struct qmp *q, const char *disk, bool *ret_heard)
 {
 	bool heard = is_listening(q);
+
+	note_leaving(q, disk);
 	int err = qmp_call(q, "device_del", json_pack("{s:s}", "id", id_of(disk).text), NULL);
 
 	*ret_heard = heard && !err;
@@ -384,6 +432,8 @@ static int wait_stretch(struct qmp *q, const char *disk, enum leaving *ret)
 		const struct vm_attached *d = find(&info, disk);
 
 		*ret = d ? (d->hot ? LEAVING : COLD) : remove_chardev(q, disk) ? GONE : LEAVING;
+		if (*ret != LEAVING)
+			unnote_leaving(q, disk);
 		if (*ret != LEAVING || now_ns >= end_ns)
 			return 0;
 		/* DEVICE_DELETED is one of those that end it */

@@ -93,6 +93,7 @@ struct vm_error {
 struct vm_attached {
 	char name[VM_DISK_NAME_MAX + 1];
 	bool hot; /* it was attached while the machine ran, and can be detached */
+	bool leaving; /* its guest has been told to let go of it, and has not yet */
 };
 
 /* What vm_list() and vm_get() tell. */
@@ -163,9 +164,9 @@ int vm_get(const char *state_dir, const char *name, struct vm_info *ret_info);
 int vm_stop(const char *state_dir, const char *name, unsigned grace_ms, struct vm_error *err);
 
 /* Gives @disk, which has a name, to the running machine @name. Idempotent; one at a time for each
- * machine. Return: 0, also if it has it; -ENOENT; -ENOSPC when no spare place is free; -EREMOTEIO
- * when QEMU cannot have it (@err has its words; who else has it is the caller's to find out);
- * -errno. */
+ * machine. Return: 0, also if it has it; -EBUSY when it has it and is letting go of it; -ENOENT;
+ * -ENOSPC when no spare place is free; -EREMOTEIO when QEMU cannot have it (@err has its words; who
+ * else has it is the caller's to find out); -errno. */
 int vm_attach(const char *state_dir, const char *name, const struct vm_disk *disk,
 	      struct vm_error *err);
 

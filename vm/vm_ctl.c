@@ -366,14 +366,15 @@ struct holder {
 	uint64_t for_ns;
 	struct vm_info vm; /* name "": none of ours */
 	bool has_it;	   /* the machine has the disk by this name; if not, it is just going */
+	bool leaving;	   /* it has, and its guest was told to let go of it */
 };
 
-static bool has_disk(const struct vm_info *vm, const char *disk)
+static const struct vm_attached *find_disk(const struct vm_info *vm, const char *disk)
 {
 	for (unsigned i = 0; i < vm->ndisk; i++)
 		if (!strcmp(vm->disk[i].name, disk))
-			return true;
-	return false;
+			return &vm->disk[i];
+	return NULL;
 }
 
 static void find_holder(const json_t *answer, struct holder *h)
@@ -392,7 +393,10 @@ static void find_holder(const json_t *answer, struct holder *h)
 	for (ssize_t i = 0; i < n; i++)
 		if (all[i].pid == h->pid)
 			h->vm = all[i];
-	h->has_it = has_disk(&h->vm, ctl_str(answer, "name"));
+	const struct vm_attached *disk = find_disk(&h->vm, ctl_str(answer, "name"));
+
+	h->has_it = disk;
+	h->leaving = disk && disk->leaving;
 	free(all);
 }
 
@@ -408,6 +412,8 @@ static int held(const char *disk, const struct holder *h, struct ctl_error *err)
 	else
 		snprintf(who, sizeof(who), "process %d", (int)h->pid);
 	return ctl_fail(err, -EBUSY, "busy", "disk", "'%s' is held by %s since %s%s", disk, who, at,
+			h->leaving ? ": its guest has been told to let go of it, and has not yet; "
+				     "force=on resets it" :
 			h->has_it ? "; force=on takes it away" : "");
 }
 
@@ -495,7 +501,8 @@ static int run_attach(struct ctl *ctl, const json_t *params, json_t **ret, struc
 
 	if (vm_get(NULL, name, &info) || !info.pid)
 		return ctl_fail(err, -ENOENT, "vm_not_found", "name", "no machine '%s' runs", name);
-	int code = has_disk(&info, ctl_str(params, "disk")) ? 0 : attach(params, &info, err);
+	const struct vm_attached *disk = find_disk(&info, ctl_str(params, "disk"));
+	int code = disk && !disk->leaving ? 0 : attach(params, &info, err);
 
 	if (!code && !vm_get(NULL, name, &info))
 		*ret = info_json(&info);
@@ -545,6 +552,7 @@ static int run_show(struct ctl *ctl, const json_t *params, json_t **ret, struct 
 	for (unsigned i = 0; i < info.ndisk; i++)
 		json_array_append_new(disks, json_pack("{s:s, s:s}", "disk", info.disk[i].name,
 						       "detachable",
+						       info.disk[i].leaving ? "under way" :
 						       info.disk[i].hot ? "yes" :
 						       "no: from the start"));
 	json_object_set_new(*ret, "disks", disks);

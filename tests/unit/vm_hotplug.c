@@ -29,6 +29,7 @@ static struct played {
 
 	json_t *devices;  /* {id: bus} */
 	json_t *chardevs; /* {id: true} */
+	json_t *objects;  /* {id: true} */
 	json_t *added;	  /* arguments of the last device_add */
 	const char *refuses; /* device_add: why, NULL: it does not */
 	bool deaf;	     /* the guest never lets go of a disk */
@@ -61,13 +62,14 @@ static json_t *done(void)
 
 static json_t *qom_list(const char *path)
 {
-	json_t *all = json_array(), *bus;
+	json_t *all = json_array(), *is;
+	json_t *in = !strcmp(path, "/machine/peripheral") ? m.devices :
+		     !strcmp(path, "/objects") ? m.objects : NULL;
 	const char *id;
 
-	if (!strcmp(path, "/machine/peripheral"))
-		json_object_foreach(m.devices, id, bus)
-			json_array_append_new(all, json_pack("{s:s, s:s}", "name", id, "type",
-							     "child<device>"));
+	json_object_foreach(in, id, is)
+		json_array_append_new(all, json_pack("{s:s, s:s}", "name", id, "type",
+						     "child<any>"));
 	json_array_append_new(all, json_pack("{s:s, s:s}", "name", "type", "type", "string"));
 	return json_pack("{s:o}", "return", all);
 }
@@ -163,6 +165,10 @@ static json_t *answer(int fd, json_t *msg)
 		return chardev_remove(id);
 	if (!strcmp(what, "device_add"))
 		return device_add(args);
+	if (!strcmp(what, "object-add"))
+		json_object_set_new(m.objects, id, json_true());
+	if (!strcmp(what, "object-del"))
+		json_object_del(m.objects, id);
 	if (!strcmp(what, "device_del"))
 		return device_del(fd, id);
 	if (!strcmp(what, "human-monitor-command"))
@@ -226,6 +232,7 @@ static void begin(unsigned spare)
 	m.stop = eventfd(0, EFD_CLOEXEC);
 	m.devices = json_pack("{s:s}", "disk-boot", "/machine/q35/pcie.0");
 	m.chardevs = json_pack("{s:b}", "disk-boot", true);
+	m.objects = json_object();
 	for (unsigned i = 0; i < spare; i++) {
 		char id[16];
 
@@ -252,6 +259,7 @@ static void finish(void)
 	rmdir(m.dir);
 	json_decref(m.devices);
 	json_decref(m.chardevs);
+	json_decref(m.objects);
 	json_decref(m.added);
 }
 
@@ -422,6 +430,28 @@ static void asks_no_longer_than_it_may(void **state)
 	finish();
 }
 
+static void attaches_no_disk_that_is_leaving(void **state)
+{
+	struct vm_error err;
+
+	begin(1);
+	assert_int_equal(attach("a", NULL, &err), 0);
+	m.deaf = true;
+	assert_int_equal(detach("a", 0, false, &err), -EBUSY);
+	assert_int_equal(attach("a", NULL, &err), -EBUSY);
+	assert_string_equal(err.param, "disk");
+	/* the guest lets go of it, and nobody waits for that any more */
+	json_object_del(m.devices, "disk-a");
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(attach("a", NULL, &err), 0);
+	m.deaf = false;
+	assert_int_equal(detach("a", 30000, false, &err), 0);
+	assert_int_equal(detach("boot", 0, false, &err), -ENOTSUP);
+	assert_int_equal(attach("boot", NULL, &err), 0);
+	assert_int_equal(json_object_size(m.objects), 0);
+	finish();
+}
+
 static void refuses_what_cannot_be(void **state)
 {
 	struct vm_error err;
@@ -449,6 +479,7 @@ int main(void)
 		cmocka_unit_test(asks_a_guest_once_that_takes_its_time),
 		cmocka_unit_test(waits_until_the_connection_has_gone_as_well),
 		cmocka_unit_test(asks_no_longer_than_it_may),
+		cmocka_unit_test(attaches_no_disk_that_is_leaving),
 		cmocka_unit_test(refuses_what_cannot_be),
 	};
 
