@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/proc.h"
 
 #define PROCESSES_MAX 32
 #define DIRS_MAX 8
@@ -26,9 +27,6 @@
 #define NEW_MEMORY_MS 10000
 #define PROC_MAX_B (4 * MIB)
 #define MARK "POSTERN_GUARD"
-
-/* Fields of /proc/PID/stat, see proc(5). */
-enum { STATE = 3, MEMORY_B = 23, ENV_START = 50, ENV_END };
 
 /* One message; small enough to be written whole. */
 struct word {
@@ -51,12 +49,12 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return 0;
 }
 
-/* Return: a file of /proc/@pid with its NULs, to be freed, and its length; -1. */
-static ssize_t read_proc(const char *pid, const char *name, char **ret_text)
+/* Return: the environment of @pid with its NULs, to be freed, and its length; -1. */
+static ssize_t read_environ(pid_t pid, char **ret_text)
 {
 	char path[32];
 
-	snprintf(path, sizeof(path), "/proc/%.10s/%s", pid, name);
+	snprintf(path, sizeof(path), "/proc/%d/environ", pid);
 	CLEANUP(fd_cleanup) int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	return fd < 0 ? -1 : fd_read_file(fd, PROC_MAX_B, ret_text);
@@ -65,26 +63,17 @@ static ssize_t read_proc(const char *pid, const char *name, char **ret_text)
 /* How long it is worth looking again, if @len_b is what was read of @pid's environment. Less than
  * there is, or nothing, is read of a process that executes another program, or just did. Neither
  * what has ended nor a thread of the kernel has memory. Return: ms; 0: that was all. */
-static unsigned exec_ms(const char *pid, uint64_t len_b)
+static unsigned exec_ms(pid_t pid, uint64_t len_b)
 {
-	uint64_t field[ENV_END + 1] = { 0 };
-	char *text;
+	struct proc p;
 
-	if (read_proc(pid, "stat", &text) < 0)
+	if (proc_look(pid, &p) || !p.memory_b)
 		return 0;
-	char *at = strrchr(text, ')'); /* of the second field, which may hold any character */
-	bool sleeps = at && !strncmp(at, ") S", 3);
-
-	for (int i = STATE; at && i <= ENV_END && (at = strchr(at + 1, ' ')); i++)
-		field[i] = strtoull(at, NULL, 10);
-	free(text);
-	if (!field[MEMORY_B])
-		return 0;
-	if (!field[ENV_END]) /* its new memory is being made, perhaps from a slow disk */
+	if (!p.env_end) /* its new memory is being made, perhaps from a slow disk */
 		return NEW_MEMORY_MS;
-	if (!len_b && !sleeps) /* or it has none, and is busy */
+	if (!len_b && p.state != 'S') /* or it has none, and is busy */
 		return EXEC_MS;
-	return field[ENV_END] - field[ENV_START] == len_b ? 0 : EXEC_MS;
+	return p.env_end - p.env_start == len_b ? 0 : EXEC_MS;
 }
 
 static bool holds_mark(const char *text, ssize_t len_b)
@@ -98,11 +87,11 @@ static bool holds_mark(const char *text, ssize_t len_b)
 }
 
 /* Whether @pid was started under this guard. */
-static bool is_marked(const char *pid)
+static bool is_marked(pid_t pid)
 {
 	for (unsigned looks = 0;; looks++) {
 		char *text;
-		ssize_t n = read_proc(pid, "environ", &text);
+		ssize_t n = read_environ(pid, &text);
 
 		if (n < 0)
 			return false;
@@ -135,14 +124,16 @@ static unsigned kill_marked(void)
 	if (!d)
 		return 0;
 	for (struct dirent *e = readdir(d); e; e = readdir(d)) {
-		if (!isdigit((unsigned char)e->d_name[0]) || !is_marked(e->d_name))
+		pid_t pid = atoi(e->d_name);
+
+		if (!isdigit((unsigned char)e->d_name[0]) || !is_marked(pid))
 			continue;
 		/* looked at again once the descriptor is there: the number may have been given
 		 * away */
-		int fd = (int)syscall(SYS_pidfd_open, atoi(e->d_name), 0);
+		int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
 		n++; /* even if it has ended meanwhile: it may have started another before */
-		if (fd >= 0 && is_marked(e->d_name))
+		if (fd >= 0 && is_marked(pid))
 			kill_and_wait(fd);
 		else
 			fd_close(fd);

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keeper/patience.h"
 
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/clock.h"
-#include "base/fd.h"
+#include "base/proc.h"
 
 /* Return: 0: it has ended. */
 static uint64_t cpu_ns_of(pid_t pid)
@@ -24,17 +20,9 @@ static uint64_t cpu_ns_of(pid_t pid)
 /* Whether its first thread runs, or would if it could. */
 static bool wants_cpu(pid_t pid)
 {
-	char path[32], text[64];
+	struct proc p;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	CLEANUP(fd_cleanup) int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
-
-	text[n > 0 ? n : 0] = '\0';
-	/* the name before it may hold anything, and is of 15 bytes at most */
-	const char *end = strrchr(text, ')');
-
-	return end && end[1] == ' ' && end[2] == 'R';
+	return !proc_look(pid, &p) && p.state == 'R';
 }
 
 void patience_begin(struct patience *p, pid_t pid, uint64_t now_ns)

@@ -16,6 +16,7 @@
 
 #include "base/child.h"
 #include "base/fd.h"
+#include "base/proc.h"
 
 /* machine.json is a line that this program wrote */
 #define RECORD_MAX_B 4096
@@ -78,34 +79,14 @@ int vm_path(char *ret_path, size_t size, const char *state_dir, const char *name
 	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
 
-int vm_start_ticks(pid_t pid, uint64_t *ret)
-{
-	char path[40], *text;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	CLEANUP(fd_cleanup) int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || fd_read_file(fd, RECORD_MAX_B, &text) < 0)
-		return -ESRCH;
-	/* the second field is the program's name in parentheses and may hold any of them */
-	char *at = strrchr(text, ')');
-
-	for (int field = 2; at && field < 22; field++)
-		at = strchr(at + 1, ' ');
-	if (at)
-		*ret = strtoull(at + 1, NULL, 10);
-	free(text);
-	return at ? 0 : -ESRCH;
-}
-
 int vm_pidfd(const struct vm_record *rec)
 {
 	CLEANUP(fd_cleanup) int fd = (int)syscall(SYS_pidfd_open, rec->pid, 0);
 	struct pollfd ended = { .fd = fd, .events = POLLIN };
-	uint64_t ticks;
+	struct proc now;
 
 	/* looked at after the opening: from here on the descriptor cannot mean another process */
-	if (fd < 0 || vm_start_ticks(rec->pid, &ticks) || ticks != rec->start_ticks)
+	if (fd < 0 || proc_look(rec->pid, &now) || now.start_ticks != rec->start_ticks)
 		return -ESRCH;
 	/* ended, and nobody has collected its status: so in containers without an init */
 	if (poll(&ended, 1, 0))

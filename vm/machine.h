@@ -70,9 +70,6 @@ struct vm_record {
 int vm_record_load(const char *state_dir, const char *name, struct vm_record *ret);
 int vm_record_save(const char *state_dir, const char *name, const struct vm_record *rec);
 
-/* Field 22 of /proc/PID/stat. Return: 0; -ESRCH. */
-int vm_start_ticks(pid_t pid, uint64_t *ret);
-
 /* Return: a pidfd of the recorded process; -ESRCH when it has ended. */
 int vm_pidfd(const struct vm_record *rec);
 

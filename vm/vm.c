@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/proc.h"
 #include "vm/machine.h"
 #include "vm/qmp.h"
 
@@ -149,10 +150,12 @@ static int read_pid(const struct vm_config *cfg, struct vm_record *rec, struct v
 int vm_settle(const struct vm_config *cfg, struct vm_record *rec, struct vm_error *err)
 {
 	char path[PATH_MAX];
+	struct proc now;
 	int bad = 0;
 
-	if (vm_start_ticks(rec->pid, &rec->start_ticks))
+	if (proc_look(rec->pid, &now))
 		return vm_fail(err, -EIO, NULL, "QEMU ended at once");
+	rec->start_ticks = now.start_ticks;
 	rec->started_s = (uint64_t)time(NULL);
 	if (cfg->ncores) {
 		struct qmp *q = NULL;

@@ -5,16 +5,13 @@
 #include <stddef.h>
 
 #include <cmocka.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/child.h"
 #include "base/clock.h"
-#include "base/fd.h"
+#include "base/proc.h"
 #include "keeper/patience.h"
 
 static void sleep_on(void)
@@ -31,13 +28,10 @@ static void compute(void)
 
 static char state_of(pid_t pid)
 {
-	char path[32], text[256] = "";
+	struct proc p;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	CLEANUP(fd_cleanup) int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	assert_true(read(fd, text, sizeof(text) - 1) > 0);
-	return strrchr(text, ')')[2];
+	assert_int_equal(proc_look(pid, &p), 0);
+	return p.state;
 }
 
 /* Return: a child that does @fn, when it is in @state. */

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/proc.h"
 #include "vm/machine.h"
 
 #define LINE_MAX_B 1024
@@ -217,6 +218,7 @@ static void *play(void *arg)
 static void begin(unsigned spare)
 {
 	struct vm_record rec = { .pid = getpid() };
+	struct proc own;
 	char path[128];
 
 	memset(&m, 0, sizeof(m));
@@ -224,7 +226,8 @@ static void begin(unsigned spare)
 	assert_non_null(mkdtemp(m.dir));
 	snprintf(path, sizeof(path), "%s/web", m.dir);
 	assert_int_equal(mkdir(path, 0700), 0);
-	assert_int_equal(vm_start_ticks(rec.pid, &rec.start_ticks), 0);
+	assert_int_equal(proc_look(rec.pid, &own), 0);
+	rec.start_ticks = own.start_ticks;
 	assert_int_equal(vm_record_save(m.dir, "web", &rec), 0);
 	assert_int_equal(vm_path(path, sizeof(path), m.dir, "web", VM_FILE_QMP), 0);
 	m.listener = fd_listen(path, 0600);
