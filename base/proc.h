@@ -11,7 +11,7 @@
 struct proc {
 	char state; /* of its first thread: 'R' runs or would, 'S' sleeps, 'Z' has ended, ... */
 	uint64_t start_ticks; /* when it was started, which tells it from others of its number */
-	uint64_t memory_b;    /* of its addresses; 0: it has none, as what has ended, or a kernel's */
+	uint64_t memory_b;    /* of its addresses; 0: it has none, as what has ended */
 	uint64_t env_start, env_end; /* of its environment; 0: it has none yet, or not for us */
 };
 
