@@ -158,12 +158,12 @@ static void start_ready(struct loop_watch *watch, uint32_t events)
 	if (programs_hear(&k->office.programs, &r))
 		return;
 	loop_del(&k->loop, watch);
-	programs_heard(&k->office.programs);
 	struct worker *asker = k->desk.asker;
 
 	end(k, NULL, NULL, 0);
 	if (asker)
 		judge(asker, answer_program(asker, &r));
+	programs_heard(&k->office.programs);
 }
 
 static int serve_program(struct worker *w, const struct keeper_request *req, const int *fds,

@@ -47,9 +47,16 @@ void programs_fini(struct programs *ps)
 		forget(ps, p);
 	}
 	if (ps->starting) {
-		child_end(ps->starting->pid);
+		if (!ps->starting->has_ended)
+			child_end(ps->starting->pid);
 		programs_give_up(ps);
 	}
+}
+
+static void note_end(struct programs *ps, pid_t pid, int status)
+{
+	ps->ended[ps->nended % PROGRAMS_ENDED].pid = pid;
+	ps->ended[ps->nended++ % PROGRAMS_ENDED].status = status;
 }
 
 void programs_reaped(struct programs *ps, pid_t pid, int status)
@@ -59,12 +66,13 @@ void programs_reaped(struct programs *ps, pid_t pid, int status)
 
 		if (p->pid != pid)
 			continue;
-		ps->ended[ps->nended % PROGRAMS_ENDED].pid = pid;
-		ps->ended[ps->nended++ % PROGRAMS_ENDED].status = status;
+		note_end(ps, pid, status);
 		forget(ps, p);
 	}
-	if (ps->starting && ps->starting->pid == pid)
-		ps->starting->pid = 0;
+	if (ps->starting && ps->starting->pid == pid) {
+		note_end(ps, pid, status);
+		ps->starting->has_ended = true;
+	}
 }
 
 bool programs_concerns(uint32_t op)
@@ -134,7 +142,7 @@ static void be(struct programs *ps, const struct program *p, struct jail_conf *c
 /* It is killed, and is reaped when it has ended. */
 static int abandon(struct program *p, int err)
 {
-	if (p->pid > 0)
+	if (p->pid > 0 && !p->has_ended)
 		kill(p->pid, SIGKILL);
 	dispose(p);
 	return err;
@@ -197,8 +205,7 @@ static int hear(struct programs *ps)
 	}
 	if (ps->heard_b == sizeof(ps->said))
 		return (int)ps->said[1];
-	/* reaped: it is executed, and has ended */
-	return ps->heard_b < sizeof(ps->said[0]) || !ps->starting->pid ? -ECHILD : 0;
+	return ps->heard_b < sizeof(ps->said[0]) ? -ECHILD : 0;
 }
 
 static void fill(struct program_result *r, const struct program *p, bool is_new)
@@ -221,15 +228,23 @@ int programs_hear(struct programs *ps, struct program_result *ret)
 	}
 	p->jail = ps->said[0];
 	p->claimed = true;
+	/* one that has ended already is told of all the same: its end is asked for next */
+	fill(ret, p, !p->has_ended);
+	if (p->has_ended) {
+		ps->over = p;
+		return 0;
+	}
 	list_add_tail(&ps->all, &p->node);
 	ps->n++;
-	fill(ret, p, true);
 	return 0;
 }
 
 void programs_heard(struct programs *ps)
 {
 	ps->report_fd = fd_close(ps->report_fd);
+	if (ps->over)
+		dispose(ps->over);
+	ps->over = NULL;
 }
 
 void programs_give_up(struct programs *ps)

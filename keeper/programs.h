@@ -25,6 +25,7 @@ struct programs {
 	/* One that is not executed yet, and what it says until then: its jail, and -errno if it
 	 * fails. */
 	struct program *starting;
+	struct program *over; /* that had ended before it was heard of; until programs_heard() */
 	int report_fd;
 	uint32_t said[2];
 	size_t heard_b;
@@ -42,6 +43,7 @@ struct program {
 	int pidfd;
 	uint32_t jail;
 	bool claimed; /* by the worker of now */
+	bool has_ended; /* reaped while it was starting: its number may be another's */
 	struct keeper_request req; /* what it was started by */
 };
 
@@ -53,7 +55,7 @@ struct program_result {
 	struct keeper_answer answer;
 	int fds[2];
 	unsigned nfd;
-	bool is_new; /* started for this very request */
+	bool is_new; /* started for this very request, and not known to have ended */
 };
 
 #define PROGRAMS_STARTING 1
@@ -65,7 +67,7 @@ int programs_serve(struct programs *ps, const struct keeper_request *req, const 
 		   unsigned nfd, struct program_result *ret);
 /* While one is starting: report_fd has something to read. Return: 0: it starts no more; -EAGAIN. */
 int programs_hear(struct programs *ps, struct program_result *ret);
-/* Closes report_fd, which nobody watches any more. */
+/* Closes report_fd, which nobody watches any more, and what the result had of one that is over. */
 void programs_heard(struct programs *ps);
 /* The one that is starting takes too long: it is ended. Nobody watches report_fd any more. */
 void programs_give_up(struct programs *ps);

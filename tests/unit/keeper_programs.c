@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -49,13 +50,14 @@ static int serve(const struct keeper_request *r, const int *fds, unsigned nfd,
 	struct program_result result;
 	int err = programs_serve(&programs, r, fds, nfd, &result);
 
-	if (err == PROGRAMS_STARTING) {
+	bool is_starting = err == PROGRAMS_STARTING;
+
+	if (is_starting) {
 		struct pollfd w = { .fd = programs.report_fd, .events = POLLIN };
 
 		do {
 			assert_int_equal(poll(&w, 1, 20000), 1);
 		} while (programs_hear(&programs, &result));
-		programs_heard(&programs);
 		err = 0;
 	}
 	if (err)
@@ -65,6 +67,8 @@ static int serve(const struct keeper_request *r, const int *fds, unsigned nfd,
 	assert_int_equal(result.is_new, r->op == KEEPER_SPAWN && !ret->err);
 	for (unsigned i = 0; i < result.nfd; i++)
 		ret_fds[i] = fcntl(result.fds[i], F_DUPFD_CLOEXEC, 0);
+	if (is_starting)
+		programs_heard(&programs);
 	return ret->err;
 }
 
@@ -194,6 +198,34 @@ static int end_of(const char *run, int sig, bool is_reaped)
 	close(fds[0]);
 	close(fds[1]);
 	return (int)answer.jail;
+}
+
+/* It was executed, so it was started; its socket and the keeper tell of its end. */
+static void starts_one_that_ended_before_that_is_heard(void **state)
+{
+	struct keeper_request spawn = request(KEEPER_SPAWN, "sh -c 'exit 3'"),
+			      end = request(KEEPER_KILL, "");
+	struct program_result result;
+	struct keeper_answer answer;
+	char how[64];
+	int fds[2];
+
+	assert_int_equal(programs_serve(&programs, &spawn, NULL, 0, &result), PROGRAMS_STARTING);
+	await_end(programs.starting->pidfd);
+	reap();
+	assert_int_equal(programs_hear(&programs, &result), 0);
+	assert_int_equal(result.answer.err, 0);
+	assert_int_equal(result.nfd, 2);
+	assert_false(result.is_new); /* nobody is to kill what has its number now */
+	assert_int_equal(recv(result.fds[0], how, sizeof(how), 0), 0);
+	await_end(result.fds[1]);
+	programs_heard(&programs);
+	assert_int_equal(programs.n, 0);
+	end.flags = (uint32_t)result.answer.pid;
+	assert_int_equal(serve(&end, NULL, 0, &answer, fds), -ESRCH);
+	assert_int_equal(answer.pid, result.answer.pid);
+	child_how((int)answer.jail, how, sizeof(how));
+	assert_string_equal(how, "exited with status 3");
 }
 
 static void says_how_a_program_has_ended(void **state)
@@ -355,6 +387,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(refuses_what_no_worker_asks_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(kills_only_what_it_has_started, setup, teardown),
 		cmocka_unit_test_setup_teardown(says_how_a_program_has_ended, setup, teardown),
+		cmocka_unit_test_setup_teardown(starts_one_that_ended_before_that_is_heard,
+						setup, teardown),
 		cmocka_unit_test_setup_teardown(keeps_programs_for_the_next_worker, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(starts_a_machine_by_words_that_are_judged, setup,
