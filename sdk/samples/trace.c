@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <postern/function.h>
 
@@ -95,6 +96,18 @@ static void gone(struct pfn_disk *d)
 	fflush(log_file);
 }
 
+/* The program before may have been killed when it had written half a line, the last of @size_b. */
+static int cut_half_line(off_t size_b)
+{
+	char tail[256]; /* a line is shorter */
+	off_t from = size_b > (off_t)sizeof(tail) ? size_b - (off_t)sizeof(tail) : 0;
+	ssize_t n = pread(LOG_FD, tail, sizeof(tail), from);
+
+	while (n > 0 && tail[n - 1] != '\n')
+		n--;
+	return n < 0 ? -1 : ftruncate(LOG_FD, from + n);
+}
+
 int main(void)
 {
 	struct pfn_conf conf = { .abi = PFN_ABI, .size = sizeof(conf), .name = "trace",
@@ -104,7 +117,7 @@ int main(void)
 	struct stat st;
 
 	log_file = fdopen(LOG_FD, "a");
-	if (!log_file || fstat(LOG_FD, &st)) {
+	if (!log_file || fstat(LOG_FD, &st) || (st.st_size && cut_half_line(st.st_size))) {
 		fprintf(stderr, "trace: where to? Give it a file: `function add NAME run=... file=LOG`\n");
 		return 1;
 	}
