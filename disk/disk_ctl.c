@@ -283,8 +283,9 @@ static void come_back(struct ctl *ctl, struct entry *e)
 	bool waited = e->waits;
 
 	e->why = err;
-	/* for a predecessor's last requests; for a path that does not answer */
-	e->waits = code == -EBUSY || code == -ETIMEDOUT;
+	/* for a predecessor's last requests, for the rest of one whose keeper has died, which still
+	 * has its sockets; for a path that does not answer */
+	e->waits = code == -EBUSY || code == -EADDRINUSE || code == -ETIMEDOUT;
 	if (!code)
 		log_info(entry_name(e), "opened");
 	else if (e->waits && !waited)
