@@ -235,6 +235,17 @@ static int ask_again(struct link *l)
 	return second >= 0 ? 0 : -1;
 }
 
+/* While another path does not answer, a disk that takes a tenth of a second to make a file is not
+ * waited for either; asked again it will have. Return: as link_open(). */
+static int open_at_last(struct link *l, const char *path, int flags)
+{
+	int fd;
+
+	while ((fd = link_open(l, path, flags, 0600)) == -ETIMEDOUT)
+		sched_yield();
+	return fd;
+}
+
 /* Return: 0; -1: something is not as it should be. */
 static int open_hung(struct link *l)
 {
@@ -247,17 +258,14 @@ static int open_hung(struct link *l)
 	    link_open(l, path[0], O_RDWR, 0600) != -ETIMEDOUT ||
 	    link_open(l, path[1], O_RDWR, 0600) != -ETIMEDOUT)
 		return -1;
-	CLEANUP(fd_cleanup) int other = link_open(l, path[2], O_RDWR | O_CREAT, 0600);
+	CLEANUP(fd_cleanup) int other = open_at_last(l, path[2], O_RDWR | O_CREAT);
 	CLEANUP(fd_cleanup) int listens = link_listen(l, path[0], 0600, NULL);
 	snprintf(path[1], sizeof(path[1]), "%s/thawed", dir);
-	CLEANUP(fd_cleanup) int thawed = link_open(l, path[1], O_RDWR | O_CREAT, 0600);
+	CLEANUP(fd_cleanup) int thawed = open_at_last(l, path[1], O_RDWR | O_CREAT);
 	if (other < 0 || thawed < 0 || listens != -ETIMEDOUT)
 		return -1;
 	/* what was made there too late has been removed again */
-	int fd;
-	while ((fd = link_open(l, path[0], O_RDWR, 0)) == -ETIMEDOUT)
-		sched_yield();
-	return fd == -ENOENT ? 0 : -1;
+	return open_at_last(l, path[0], O_RDWR) == -ENOENT ? 0 : -1;
 }
 
 /* Opens what does not answer, and says so before. */
@@ -465,12 +473,15 @@ static void stop(pid_t keeper)
 
 static int setup(void **state)
 {
+	char hung[80];
+
 	strcpy(dir, "/tmp/postern-test-XXXXXX");
 	assert_non_null(mkdtemp(dir));
+	snprintf(hung, sizeof(hung), "%s/hung", dir);
 	setenv("TEST_DIR", dir, 1); /* for the worker */
 	snprintf(sock, sizeof(sock), "%s/run/c.sock", dir);
 	snprintf(state_dir, sizeof(state_dir), "%s/state", dir);
-	return 0;
+	return mkdir(hung, 0700);
 }
 
 static int teardown(void **state)
@@ -683,26 +694,15 @@ static void worker_that_cannot_have_what_is_kept_makes_room_for_one_that_can(voi
 	stop(keeper);
 }
 
-static void make_hung_dir(void)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s/hung", dir);
-	assert_int_equal(mkdir(path, 0700), 0);
-}
-
 static void path_that_does_not_answer_holds_up_nothing_else(void **state)
 {
-	make_hung_dir();
 	ask_one_worker("hung", "0\n");
 }
 
 static void worker_is_replaced_while_it_waits_for_such_a_path(void **state)
 {
-	pid_t pid, next;
+	pid_t keeper = start(), pid, next;
 
-	make_hung_dir();
-	pid_t keeper = start();
 	for (unsigned i = 0; i < 2; i++) {
 		ask_worker("hang", "0\n", &pid);
 		kill(pid, SIGKILL);
