@@ -56,6 +56,12 @@ class Target(daemon.Daemon):
 		"""The worker that has come after process @old."""
 		return until(lambda: (pid := self.worker()) != old and pid, f"a successor of worker {old}")
 
+	def all_serve(self, number):
+		"""That so many disks are there, and each serves its guest; one where a flush takes a second is `slow`,
+		which tells of this machine."""
+		states = [row["state"] for row in self.call("disk.list")]
+		assert len(states) == number and not {"failed", "waiting"} & set(states), states
+
 	def disk(self, name, medium, **more):
 		"""Creates a disk. Returns its socket."""
 		at = self.path(name + ".sock")
