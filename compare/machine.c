@@ -370,6 +370,15 @@ static struct used used_now(const struct machine *m, const struct host_pids *oth
 	return (struct used){ host_cpu_ns(&m->qemu) + host_cpu_ns(others), clock_ns() };
 }
 
+/* Whether what was used between @begin and @end is the load's. A busy host may keep this process
+ * waiting until the load is over, or QEMU for all that time. */
+static bool is_of_load(const struct client_load *load, uint64_t start_ns,
+		       const struct used *begin, const struct used *end)
+{
+	return end->at_ns <= start_ns + load->warm_ns + load->run_ns &&
+	       end->at_ns - begin->at_ns >= load->run_ns * 3 / 10 && end->cpu_ns > begin->cpu_ns;
+}
+
 int machine_run(struct machine *m, const struct compare_path *path, const struct client_load *load,
 		const struct host_pids *others, struct compare_sample *ret, char *why)
 {
@@ -405,7 +414,7 @@ int machine_run(struct machine *m, const struct compare_path *path, const struct
 		share = (double)load->run_ns / (double)(load->run_ns + load->warm_ns);
 	if (before >= 0 && after >= 0)
 		ret->exits = (after - before) * share / (double)ret->requests;
-	if (end.at_ns > begin.at_ns && ret->iops > 0)
+	if (ret->iops > 0 && is_of_load(load, start_ns, &begin, &end))
 		ret->cpu_ns = (double)(end.cpu_ns - begin.cpu_ns) * 1e9 /
 			      (double)(end.at_ns - begin.at_ns) / ret->iops;
 	return 0;
