@@ -89,13 +89,16 @@ static void report(void)
 	int n = snprintf(text, sizeof(text),
 			 "{\"seen_b\": %" PRIu64 ", \"zero_b\": %" PRIu64 ", \"duplicate_b\": %" PRIu64
 			 ", \"unique_b\": %" PRIu64 ", \"unique_compressed_b\": %" PRIu64
-			 ", \"incompressible_b\": %" PRIu64 "}\n",
+			 ", \"incompressible_b\": %" PRIu64 "}",
 			 seen.blocks * BLOCK_B, seen.zero * BLOCK_B, seen.duplicate * BLOCK_B,
 			 unique * BLOCK_B, seen.compressed_b, seen.incompressible * BLOCK_B);
 
-	/* the program before may have left a longer text */
-	if (pwrite(REPORT_FD, text, (size_t)n, 0) != n || ftruncate(REPORT_FD, n))
-		fprintf(stderr, "compress-scan: %s", text);
+	/* always as long: who reads it meanwhile finds no rest of a longer one behind it */
+	memset(text + n, ' ', sizeof(text) - (size_t)n);
+	text[sizeof(text) - 1] = '\n';
+	if (pwrite(REPORT_FD, text, sizeof(text), 0) != sizeof(text) ||
+	    ftruncate(REPORT_FD, sizeof(text)))
+		fprintf(stderr, "compress-scan: %.*s\n", n, text);
 	seen.reported_ns = clock_ns();
 }
 
