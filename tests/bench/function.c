@@ -279,8 +279,10 @@ static void run(unsigned depth, uint64_t run_ns)
 	rig.done = rig.poller_ticks = rig.program_ticks = rig.gap_ticks = 0;
 	rig.back_ticks = clock_ticks();
 	memset(&rig.latency, 0, sizeof(rig.latency));
-	while (clock_ticks() < end)
+	/* at least one, however long this thread had to wait for its processor */
+	do
 		turn();
+	while (clock_ticks() < end);
 	while (rig.nback < depth && clock_ticks() < patience)
 		turn();
 	if (rig.nback < depth)
