@@ -103,7 +103,7 @@ def stop_verifying(guest, *devices):
 
 	def moved():
 		"""Rounds that have ended, reads and writes; a second later."""
-		return guest.sh(f"sleep 1; ls {ends} 2>/dev/null | wc -l; awk '{{ print $1, $5 }}' /sys/block/vd*/stat")
+		return guest.sh(f"sleep 1; cat {ends} 2>/dev/null | wc -l; awk '{{ print $1, $5 }}' /sys/block/vd*/stat")
 
 	guest.sh("touch /tmp/stop")
 	# a round takes long on a slow machine, and no request does
