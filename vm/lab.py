@@ -28,7 +28,8 @@ POSTERND = os.path.join(BUILD, "bin", "posternd")
 os.environ["PATH"] += ":/usr/sbin:/sbin"  # modprobe and mkfs.ext4; an ordinary user's has neither
 
 PR_SET_CHILD_SUBREAPER = 36
-BOOT_S = 120  # a guest under emulation on a busy machine boots in 10 s
+BOOT_S = 120  # a guest under emulation on a busy machine boots in 10 s, and posternd answers in 1
+END_S = 30  # posternd itself kills what takes longer than 5 s to end, and waits 5 s for that
 
 
 class LabError(Exception):
@@ -175,7 +176,7 @@ class Lab:
 
 	def wait_daemon(self):
 		"""Waits until posternd answers; returns its status."""
-		deadline = time.monotonic() + 10
+		deadline = time.monotonic() + BOOT_S
 		while True:
 			try:
 				return self.ask("status")
@@ -191,7 +192,7 @@ class Lab:
 			return
 		self.daemon.terminate()
 		try:
-			self.daemon.wait(10)
+			self.daemon.wait(END_S)
 		except subprocess.TimeoutExpired:
 			os.killpg(self.daemon.pid, signal.SIGKILL)
 			self.daemon.wait()

@@ -8,7 +8,7 @@ import select
 import subprocess
 import time
 
-from scene import LabError, Skip
+from scene import LIMIT_S, LabError, Skip
 from lab import BUILD, qmp
 
 ACCELS = {"kvm": ["-accel", "kvm", "-cpu", "host,-arch-capabilities"],
@@ -52,7 +52,7 @@ class Bare:
 	def __exit__(self, *_):
 		self.stop()
 
-	def answer(self, timeout_s=90):
+	def answer(self, timeout_s=LIMIT_S):
 		"""The next line that is the guest's own."""
 		deadline = time.monotonic() + timeout_s
 		while True:
