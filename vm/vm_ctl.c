@@ -22,6 +22,7 @@
 #define S_TO_MS 1000u
 #define FORCE_WAIT_S 10 /* that a guest gets, before force=on resets it */
 #define FREE_LOOK_MS 20
+#define FREE_NS (10 * NS_PER_S) /* for posternd to see that a user has gone; a busy host */
 #define FILES_MAX 8
 /* Where whoever started this command to hold a machine is told of it, and says what it wishes. */
 #define HOLDER_FD 3
@@ -429,12 +430,12 @@ static int ask_disk(const char *disk, struct vm_disk *d, json_t **ret_answer, st
 	return code;
 }
 
-/* Waits, a second at most, for a machine that has just let go of the disk, or has ended: its
+/* Waits for a machine that has just let go of the disk, or a process that has ended: its
  * connection goes a moment later. Return: 0 with the disk free; -EBUSY; -errno. */
 static int await_free(const char *disk, struct vm_disk *d, json_t **ret_answer, struct holder *h,
 		      struct ctl_error *err)
 {
-	uint64_t end_ns = clock_ns() + NS_PER_S;
+	uint64_t end_ns = clock_ns() + FREE_NS;
 
 	for (;;) {
 		json_decref(*ret_answer);
