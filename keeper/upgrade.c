@@ -33,7 +33,7 @@
 
 #define OPEN_NS (2 * NS_PER_S)	     /* for the new program's path to answer */
 #define MEET_NS (5 * NS_PER_S)	     /* for the new program to say who it is, in its own time */
-#define COUNT_NS (1 * NS_PER_S)	     /* for the old one to say how many disks it serves */
+#define COUNT_NS (5 * NS_PER_S)	     /* for the old one to say how many it serves, likewise */
 #define PROBATION_NS (1 * NS_PER_S)  /* that the new one must live */
 #define HEALTHY_NS (5 * NS_PER_S)    /* for it to serve as many, in its own time */
 #define TICK_NS (50 * NS_PER_MS)
@@ -151,11 +151,11 @@ void upgrade_met(struct keeper *k, struct worker *w)
 	}
 	say(u, "progress version %s can go on where version %s is", w->intro.version,
 	    k->intro.version);
-	u->step = UPGRADE_COUNTING;
-	u->since_ns = clock_ns();
 	u->healthy = 0;
 	if (!k->now || worker_tell(k->now, &count, -1))
 		hand_over(k);
+	else
+		begin_step(u, UPGRADE_COUNTING, k->now->pid);
 }
 
 void upgrade_counted(struct keeper *k, unsigned healthy)
@@ -294,7 +294,7 @@ static void tick(struct keeper *k)
 		kill(u->asked, SIGKILL); /* its end says the rest */
 	} else if (u->step == UPGRADE_PASSING) {
 		pass_on(k);
-	} else if (u->step == UPGRADE_COUNTING && age_ns > COUNT_NS) {
+	} else if (u->step == UPGRADE_COUNTING && spent_ns > COUNT_NS) {
 		hand_over(k);
 	} else if (u->step == UPGRADE_PROBATION && u->is_healthy && age_ns > PROBATION_NS) {
 		succeed(k);
