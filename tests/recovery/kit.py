@@ -73,8 +73,8 @@ class Target(daemon.Daemon):
 class Witness:
 	"""The program of that name; see witness.c for its words. Use as a context manager."""
 
-	def __init__(self, **options):
-		argv = [WITNESS] + [f"{key}={value}" for key, value in options.items()]
+	def __init__(self, silence=LIMIT_S * 1000, **options):
+		argv = [WITNESS, f"silence={silence}"] + [f"{key}={value}" for key, value in options.items()]
 		self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 		self.last = None
 

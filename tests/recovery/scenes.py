@@ -89,7 +89,7 @@ def beside_a_flush(stage, scene, times, medium, **options):
 	stage.disk("disk", medium, **options)
 	with SlowDevice(64 * MIB) as device:
 		at = stage.target.disk("slow", {"kind": "file", "path": device.path, "direct": "off"})
-		with Witness(nap=1000, silence=120000) as slow:
+		with Witness(nap=1000) as slow:
 			slow.ask("open", "slow", at, depth=4, blocks=16, read=0, flush=40)
 			device.limit(8)
 			device.hold(stage.target.worker())
