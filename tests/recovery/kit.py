@@ -53,8 +53,14 @@ class Target(daemon.Daemon):
 		return self.call("status")["worker_pid"]
 
 	def successor(self, old):
-		"""The worker that has come after process @old."""
-		return until(lambda: (pid := self.worker()) != old and pid, f"a successor of worker {old}")
+		"""The worker that has come after process @old, which may be killed only now, while it is asked."""
+		def look():
+			try:
+				return (pid := self.worker()) != old and pid
+			except (Wrong, ConnectionError):
+				return None  # it had taken the caller
+
+		return until(look, f"a successor of worker {old}")
 
 	def all_serve(self, number):
 		"""That so many disks are there, and each serves its guest; one where a flush takes a second is `slow`,
