@@ -58,7 +58,7 @@ static void takes_mail_from_many_threads(void **state)
 	}
 	for (unsigned i = 0; i < SENDERS; i++)
 		pthread_join(t[i], NULL);
-	assert_true(poller_wait(p, &all, 20 * NS_PER_S));
+	assert_true(poller_wait(p, &all, BED_LIMIT_NS));
 	poller_close(p);
 	assert_int_equal(sum, SENDERS * EACH);
 	sem_destroy(&all);

@@ -161,7 +161,7 @@ static uint64_t done_in_all(void)
 /* Lets control look after its programs until @n more requests are done. */
 static void go_on(struct scene *s, uint64_t n)
 {
-	uint64_t until = done_in_all() + n, end_ns = clock_ns() + 20 * NS_PER_S;
+	uint64_t until = done_in_all() + n, end_ns = clock_ns() + BED_LIMIT_NS;
 
 	while (done_in_all() < until) {
 		loop_turn(&s->loop, 1);

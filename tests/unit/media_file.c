@@ -547,9 +547,9 @@ static void lanes_share_the_helpers(void **state)
 	bed_run(&b, 1);
 	assert_int_equal(one.status, REQ_OK);
 	assert_int_equal(two.status, BED_NOT_DONE); /* it comes back on its own poller only */
-	for (uint64_t end = clock_ns() + 20 * NS_PER_S; b.done < 2 && clock_ns() < end;)
+	for (uint64_t end = clock_ns() + BED_LIMIT_NS; b.done < 2 && clock_ns() < end;)
 		if (!poller_turn(p))
-			poller_sleep(p, 20 * NS_PER_S);
+			poller_sleep(p, BED_LIMIT_NS);
 	assert_int_equal(two.status, REQ_OK);
 	disk_lane_put(b.disk, other);
 	poller_close(p);
