@@ -28,15 +28,18 @@ static int peek_off(int sock)
 	return getsockopt(sock, SOL_SOCKET, SO_PEEK_OFF, &off, &len) ? -errno : off;
 }
 
-/* What the front has to do besides, while it waits for the front end. Return: 0; -EPIPE: the front
- * is to stop; -errno: the connection must end. */
+/* To be asked before each sleep: whoever has taken the wake-up may have done so for something else.
+ * Relaxed: the wake-up itself orders it. */
+static bool must_stop(const struct session *s)
+{
+	return __atomic_load_n(&s->f->todo, __ATOMIC_RELAXED) & VHOST_BLK_STOP;
+}
+
+/* What the front has to do besides, while it waits for the front end. Return: 0; -errno: the
+ * connection must end. */
 static int look_around(struct session *s, bool is_woken)
 {
 	uint64_t at_ns;
-
-	/* relaxed: the wake-up itself orders it */
-	if (__atomic_load_n(&s->f->todo, __ATOMIC_RELAXED) & VHOST_BLK_STOP)
-		return -EPIPE;
 	int err = is_woken ? vhost_blk_do(s->f) : 0;
 
 	return err || !s->alone ? err : replay_next(s, &at_ns);
@@ -54,7 +57,7 @@ static int patience_ms(const struct session *s)
 }
 
 /* What has been peeked at keeps a socket readable, so for more to come one waits on its edge.
- * Return: 0: look again; as look_around(); -errno. */
+ * Return: 0: look again; -EPIPE: the front is to stop; as look_around(); -errno. */
 static int wait_more(struct session *s, int *edge)
 {
 	struct epoll_event sock = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.fd = s->sock };
@@ -67,6 +70,8 @@ static int wait_more(struct session *s, int *edge)
 		    epoll_ctl(*edge, EPOLL_CTL_ADD, s->f->wake_fd, &wake))
 			return -errno;
 	}
+	if (must_stop(s))
+		return -EPIPE;
 	int n = epoll_wait(*edge, got, ARRAY_SIZE(got), patience_ms(s));
 	bool is_woken = false;
 
@@ -75,14 +80,16 @@ static int wait_more(struct session *s, int *edge)
 	return look_around(s, is_woken);
 }
 
-/* Return: 0: a reply can be sent; as look_around(); -errno. Whoever does not read our answers holds
- * up nobody else. */
+/* Return: 0: a reply can be sent; -EPIPE: the front is to stop; as look_around(); -errno. Whoever
+ * does not read our answers holds up nobody else. */
 static int wait_room(struct session *s)
 {
 	struct pollfd w[2] = { { .fd = s->sock, .events = POLLOUT },
 			       { .fd = s->f->wake_fd, .events = POLLIN } };
 
 	for (;;) {
+		if (must_stop(s))
+			return -EPIPE;
 		if (poll(w, 2, patience_ms(s)) < 0 && errno != EINTR)
 			return -errno;
 		int err = look_around(s, w[1].revents);
