@@ -134,7 +134,7 @@ static int run(struct trial *t, struct program *p, uint64_t until_ns, char *why)
 	return err;
 }
 
-static int set_up(struct trial *t, uint64_t stall_ns)
+static int set_up(struct trial *t)
 {
 	struct remote_conf conf = { .mode = FN_TRANSFORM, .on_fail = REMOTE_ERROR };
 	int err = poller_open("trial", &t->poller);
@@ -163,7 +163,6 @@ static int set_up(struct trial *t, uint64_t stall_ns)
 	if (!err) {
 		lane_start(&t->lane);
 		t->remote = t->lane.step[0].state;
-		remote_set_stall(t->remote, stall_ns);
 	}
 	return err;
 }
@@ -191,10 +190,10 @@ static void tear_down(struct trial *t, struct program *p)
 	free(t);
 }
 
-int check_program(struct program *p, uint64_t stall_ns, uint64_t until_ns, char *why)
+int check_program(struct program *p, uint64_t until_ns, char *why)
 {
 	struct trial *t = calloc(1, sizeof(*t));
-	int err = t ? set_up(t, stall_ns) : -ENOMEM;
+	int err = t ? set_up(t) : -ENOMEM;
 
 	if (!err)
 		err = program_offer(p, t->remote, FN_M_TEST, false, &t->channel);

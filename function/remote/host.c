@@ -195,8 +195,7 @@ static bool is_good(struct host *h, struct program *p)
 {
 	char why[HOST_WHY_MAX] = "";
 
-	if (!h->is_untried ||
-	    !check_program(p, h->stall_ns, clock_ns() + CHECK_NS, why))
+	if (!h->is_untried || !check_program(p, clock_ns() + CHECK_NS, why))
 		return true;
 	lose(h, why);
 	return false;
@@ -381,7 +380,7 @@ static int try_program(struct host *h, const struct host_process *process, void 
 	int err = p ? program_await_ready(p, until_ns, why) : -ENOMEM;
 
 	if (!err && is_new)
-		err = check_program(p, h->stall_ns, until_ns, why);
+		err = check_program(p, until_ns, why);
 	if (!err)
 		err = host_watch(h, p);
 	if (!err) {

@@ -65,7 +65,7 @@ static void take_over(struct host *h)
 	char why[HOST_WHY_MAX] = "";
 	struct program *p = h->next;
 	void *spec = h->spec_next;
-	int err = check_program(p, h->stall_ns, clock_ns() + CHECK_NS, why);
+	int err = check_program(p, clock_ns() + CHECK_NS, why);
 
 	if (!err)
 		err = host_take_over(h, p, spec, h->next_probation_ns, why);

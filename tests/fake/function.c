@@ -5,10 +5,10 @@
  * nothing: passes all on; xor: changes data with a key, both ways; watch: metadata alone; memory:
  * serves from its own memory; scribble: goes on writing into a disk's buffers when that has been
  * taken from it; through: makes each request again as I/O of its own; lossy: forgets a byte of what
- * is written; refuse: wants no disk; later: speaks a version of the interface that is not yet;
- * early: ends before it is asked anything; probe PATH: tries what a jail forbids, and says on
- * standard error what came of it. With the request numbered fail= (after the trial) it ends,
- * crashes, or answers no more; keep: it answers all but that one.
+ * is written; slow: takes 20 ms for each request of its trial; refuse: wants no disk; later: speaks
+ * a version of the interface that is not yet; early: ends before it is asked anything; probe PATH:
+ * tries what a jail forbids, and says on standard error what came of it. With the request numbered
+ * fail= (after the trial) it ends, crashes, or answers no more; keep: it answers all but that one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -174,6 +174,13 @@ static void lossy(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
 	}
 }
 
+static void slow(struct pfn_disk *d, struct pfn_req **reqs, unsigned n)
+{
+	if (d->test)
+		usleep(20000);
+	nothing(d, reqs, n);
+}
+
 static int refuse(struct pfn_disk *d)
 {
 	return d->test ? 0 : -EACCES;
@@ -288,6 +295,8 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(args.kind, "lossy"))
 		conf.requests = lossy;
+	if (!strcmp(args.kind, "slow"))
+		conf.requests = slow;
 	if (!strcmp(args.kind, "refuse"))
 		conf.open = refuse;
 	if (!strcmp(args.kind, "later"))
