@@ -160,6 +160,12 @@ static inline void rig_answer(struct rig *g, unsigned slot, enum fn_from kind,
 				     .kind = (uint8_t)kind }, NULL);
 }
 
+/* What a program puts to make I/O of its own, in the buffer of @slot. */
+static inline struct fn_word rig_io(enum fn_op op, unsigned slot)
+{
+	return (struct fn_word){ .kind = FN_IO, .op = (uint8_t)op, .slot = (uint16_t)slot };
+}
+
 static inline uint8_t *rig_buf(struct rig *g, unsigned slot)
 {
 	return g->l->bufs + (size_t)slot * FN_BUF_B;
