@@ -17,6 +17,7 @@
 #include "function/remote/private.h"
 
 #define LOOK_NS (1 * NS_PER_MS)
+#define LOOKS 16 /* of the timer, at least, while a program uses up its time */
 #define EXCUSES_MAX 8 /* times that a program may be late with a request for I/O of its own */
 
 void remote_kick(struct remote_lane *l)
@@ -305,7 +306,7 @@ static void join(struct remote_lane *l, const struct channel *c)
 	 * such a lane never sleeps for long while something is out. */
 	bool looks = c->is_shared || h;
 
-	l->look_ticks = looks ? clock_ns_to_ticks(clock_scale(), LOOK_NS) : l->stall_ticks;
+	l->look_ticks = looks ? clock_ns_to_ticks(clock_scale(), LOOK_NS) : l->stall_ticks / LOOKS;
 	l->has_machine = c->is_shared;
 	set_masks(l, c);
 	l->own_io_token = c->own_io;
@@ -367,11 +368,11 @@ void remote_offered(struct remote_lane *l)
 {
 	struct poller *p = l->lane->poller;
 
-	l->offered_ticks = poller_tick(p);
+	l->offered_ticks = l->looked_ticks = poller_tick(p);
 	if (!l->stall_ticks)
 		return;
 	l->timer_on = true;
-	poller_timer(p, poller_now_ns(p) + clock_ticks_to_ns(p->scale, l->stall_ticks));
+	poller_timer(p, poller_now_ns(p) + clock_ticks_to_ns(p->scale, l->look_ticks));
 }
 
 void remote_gain(struct remote_lane *l, const struct channel *c)
@@ -387,13 +388,13 @@ void remote_hand_over(struct remote_lane *l, struct handover *h, const struct ch
 void remote_settle(struct remote_lane *l)
 {
 	if (!l->has_machine)
-		l->look_ticks = l->stall_ticks;
+		l->look_ticks = l->stall_ticks / LOOKS;
 }
 
 void remote_set_stall(struct remote_lane *l, uint64_t stall_ns)
 {
 	l->stall_ticks = clock_ns_to_ticks(clock_scale(), stall_ns);
-	l->look_ticks = l->stall_ticks; /* a machine's lane looks more often, from join() on */
+	l->look_ticks = l->stall_ticks / LOOKS; /* join() may have it look more often */
 }
 
 /* The time for the oldest is up. A program that waits for I/O of its own waits for the medium,
@@ -429,6 +430,25 @@ static const char *task_of(const struct remote_lane *l, uint64_t *ret_since_tick
 	return l->offered_ticks ? "it does not take the disk" : NULL;
 }
 
+/* Whoever comes late to look did not run, and perhaps nothing did: the host was suspended, or the
+ * machine that it is was stopped. Return: the time since the last look beyond that of two. */
+static uint64_t missed_ticks(struct remote_lane *l, uint64_t now)
+{
+	uint64_t most = 2 * max_u64(l->stall_ticks / LOOKS, l->look_ticks);
+	uint64_t gone = now > l->looked_ticks ? now - l->looked_ticks : 0;
+
+	l->looked_ticks = now;
+	return gone > most ? gone - most : 0;
+}
+
+/* Return: how much of its time the program has used up for what it was to do @since. */
+static uint64_t age_of(struct remote_lane *l, uint64_t since, uint64_t now)
+{
+	since = min_u64(since + missed_ticks(l, now), now);
+	*(l->nsent ? &l->front_ticks : &l->offered_ticks) = since;
+	return now - since;
+}
+
 uint64_t remote_timer(void *state, uint64_t now_ns)
 {
 	struct remote_lane *l = state;
@@ -440,7 +460,7 @@ uint64_t remote_timer(void *state, uint64_t now_ns)
 		l->timer_on = false;
 		return NEVER_NS;
 	}
-	uint64_t age = p->now_ticks > since ? p->now_ticks - since : 0;
+	uint64_t age = age_of(l, since, p->now_ticks);
 
 	if (!l->stall_ticks || age < l->stall_ticks || (l->nsent && is_excused(l))) {
 		uint64_t left = l->stall_ticks > age ? l->stall_ticks - age : l->look_ticks;

@@ -107,7 +107,9 @@ struct remote_lane {
 	unsigned nsent;
 	struct list order;   /* slots */
 	struct list waiting; /* requests that wait for a slot, through hold; both directions */
-	uint64_t front_ticks;	 /* from when on the oldest that it has has been the oldest */
+	/* from when on the oldest that it has has been the oldest; later by the time in which we
+	 * did not run either */
+	uint64_t front_ticks;
 	uint64_t stall_ticks;	 /* a program that keeps that for so long is lost; 0: never */
 	/* since when a machine's program is to take the lane; 0: it is not */
 	uint64_t offered_ticks;
@@ -131,6 +133,7 @@ struct remote_lane {
 	const struct channel *pending; /* the next one, for when nothing is in the way */
 	struct handover *handover; /* under way */
 	uint64_t paused_ticks;
+	uint64_t looked_ticks; /* when the timer did so last, or began to */
 	bool drained;
 	bool has_machine; /* the program that it has, or had last, is in one */
 	bool pausing; /* a replacement is under way, or the next program has not yet answered */

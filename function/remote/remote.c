@@ -209,6 +209,7 @@ static void note_sent(struct remote_lane *l, struct slot *s, enum slot_place pla
 	l->source.inflight++;
 	if (unlikely(!l->timer_on && l->look_ticks)) {
 		l->timer_on = true;
+		l->looked_ticks = p->now_ticks;
 		poller_timer(p, poller_now_ns(p) + clock_ticks_to_ns(p->scale, l->look_ticks));
 	}
 }

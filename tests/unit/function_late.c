@@ -9,7 +9,7 @@ static uint8_t buf[4096];
 /* Looks at the lane's program when @ns have passed since now. Return: whether it is lost then. */
 static bool is_late(struct rig *g, uint64_t ns)
 {
-	bed_at(&g->b, poller_now_ns(g->b.poller) + ns + NS_PER_MS); /* ticks are no whole ns */
+	rig_wait(g, ns + NS_PER_MS); /* ticks are no whole ns */
 	poller_tick(g->b.poller);
 	return g->l->fault;
 }
@@ -49,6 +49,25 @@ static void may_not_keep_a_request_however_many_others_it_answers(void **state)
 	assert_string_equal(g.l->fault, "it has kept a request for too long");
 	rig_turn(&g);
 	assert_int_equal(g.b.done, 3);
+	rig_close(&g);
+}
+
+/* The host was suspended, or the machine that it is was stopped. */
+static void does_not_answer_for_time_in_which_nothing_ran(void **state)
+{
+	struct bed_req q;
+	struct rig g;
+
+	rig_start(&g, FN_TRANSFORM, REMOTE_BYPASS);
+	remote_set_stall(g.l, STALL_NS);
+	rig_ask(&g, &q, REQ_WRITE, 0, 4096, buf);
+	rig_wait(&g, STALL_NS / 4);
+	bed_at(&g.b, poller_now_ns(g.b.poller) + 100 * STALL_NS);
+	assert_null(g.l->fault);
+	rig_wait(&g, STALL_NS / 2);
+	assert_null(g.l->fault);
+	assert_true(is_late(&g, STALL_NS / 4));
+	rig_turn(&g);
 	rig_close(&g);
 }
 
@@ -119,6 +138,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(may_not_keep_a_request_however_many_others_it_answers),
+		cmocka_unit_test(does_not_answer_for_time_in_which_nothing_ran),
 		cmocka_unit_test(waits_for_the_medium_that_its_program_waits_for),
 		cmocka_unit_test(may_not_keep_a_request_by_asking_without_end),
 	};
