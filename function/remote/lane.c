@@ -519,6 +519,8 @@ static void init_lane(struct remote_lane *l, struct remote *f, struct lane *lane
 	list_init(&l->buffers);
 	l->io_owner.complete = never_complete;
 	l->takes = (1u << REQ_OPS) - 1; /* until it is known what the program wants to see */
+	if (l->mode == FN_OBSERVE)
+		l->down = l->takes; /* all that is not shown is counted */
 	list_init(&l->order);
 	list_init(&l->waiting);
 	/* the lowest on top */

@@ -395,6 +395,26 @@ static void shows_copies_to_an_observer(void **state)
 	rig_close(&g);
 }
 
+static void counts_what_an_observer_that_is_not_there_does_not_see(void **state)
+{
+	struct rig g;
+
+	rig_open(&g, FN_OBSERVE, REMOTE_PAUSE);
+	/* nobody knows what it would ask for */
+	bed_do(&g.b, REQ_WRITE, 0, 0, 4096, buf);
+	bed_do(&g.b, REQ_READ, 0, 0, 4096, buf);
+	bed_do(&g.b, REQ_FLUSH, 0, 0, 0, NULL);
+	assert_int_equal(g.l->stats.dropped, 3);
+	rig_gain(&g); /* writes down, reads up */
+	remote_lose(g.l, "gone");
+	bed_do(&g.b, REQ_WRITE, 0, 0, 4096, buf);
+	bed_do(&g.b, REQ_READ, 0, 0, 4096, buf);
+	bed_do(&g.b, REQ_FLUSH, 0, 0, 0, NULL);
+	assert_int_equal(g.l->stats.dropped, 5);
+	assert_int_equal(g.l->stats.requests, 0);
+	rig_close(&g);
+}
+
 static void drops_what_an_observer_has_no_room_for(void **state)
 {
 	struct rig g;
@@ -666,6 +686,7 @@ int main(void)
 		cmocka_unit_test(fails_without_a_program_if_told_to),
 		cmocka_unit_test(holds_back_until_there_is_a_program),
 		cmocka_unit_test(shows_copies_to_an_observer),
+		cmocka_unit_test(counts_what_an_observer_that_is_not_there_does_not_see),
 		cmocka_unit_test(drops_what_an_observer_has_no_room_for),
 		cmocka_unit_test(wakes_an_observer_that_has_no_room_for_all_of_a_request),
 		cmocka_unit_test(serves_without_a_medium),
