@@ -53,6 +53,7 @@ struct disk_stats {
 	uint64_t waiting;	 /* of them, held by a limit or because the disk has stopped */
 	uint64_t orphans;	 /* answered with an error, but the medium has not ended them */
 	uint64_t oldest_ns;	 /* age of the oldest that is not held, orphans among them */
+	int oldest_step;	 /* the function of the chain that has it; -1: none */
 	uint64_t failed;	 /* changes that the stopped disk keeps */
 	enum req_status why;	 /* of one of those */
 	unsigned nlane;

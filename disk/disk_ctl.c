@@ -49,14 +49,25 @@ static int not_open(const struct entry *e, struct ctl_error *err)
 			e->why.text);
 }
 
+/* Whom an open disk that is to close waits for. Return: @ret. */
+static const char *holder(const struct entry *e, char *ret)
+{
+	struct disk_stats st;
+
+	disk_stats(e->disk, &st);
+	entry_holder(e, &st, ret, ENTRY_HOLDER_MAX);
+	return ret;
+}
+
 /* @e is being closed, and keeps its name until it is. Return: 0 if not. */
 static int judge_closing(const struct entry *e, struct ctl_error *err)
 {
+	char who[ENTRY_HOLDER_MAX];
+
 	if (!e->closing)
 		return 0;
 	return ctl_fail(err, -EBUSY, "busy", "name",
-			"the disk is closing; its medium has not ended "
-			"what is in flight");
+			"the disk is closing; %s has not ended what is in flight", holder(e, who));
 }
 
 struct list *entry_all(void)
@@ -200,6 +211,7 @@ static bool has_let_go(struct entry *e)
 static int close_for(struct ctl *ctl, struct entry *e, enum closing what, struct ctl_error *err)
 {
 	bool begun = e->closing;
+	char who[ENTRY_HOLDER_MAX];
 
 	e->closing = what;
 	if (e->disk && what == CLOSING_FOR_GOOD)
@@ -211,8 +223,8 @@ static int close_for(struct ctl *ctl, struct entry *e, enum closing what, struct
 	if (e->disk) {
 		entry_stop(e);
 		if (!has_let_go(e)) {
-			log_warn(entry_name(e),
-				 "closes when its medium has ended what is in flight");
+			log_warn(entry_name(e), "closes when %s has ended what is in flight",
+				 holder(e, who));
 			return 0;
 		}
 	}
@@ -396,8 +408,10 @@ bool disk_ctl_close_all(uint64_t grace_ns)
 		struct entry *e = list_entry(it, struct entry, node);
 
 		if (e->disk && !entry_wait(e, until_ns)) {
-			log_warn(entry_name(e), "not closed: its medium has not ended what is in "
-				 "flight");
+			char who[ENTRY_HOLDER_MAX];
+
+			log_warn(entry_name(e), "not closed: %s has not ended what is in flight",
+				 holder(e, who));
 			continue;
 		}
 		entry_close(e);

@@ -22,7 +22,7 @@ struct entry {
 	bool is_new;	      /* it has never been open: its medium may be made */
 	bool waits;	      /* not open: another still has its medium */
 	bool was_kept;	      /* it comes from the state: what memory held of it is lost */
-	enum closing closing; /* still open, for what its medium has not ended */
+	enum closing closing; /* still open, for what has not ended */
 	bool has_stopped;     /* its front has; under the lock of entry_ctl.c */
 	bool is_halted, is_overdue; /* its log says so; timed_out: how many it speaks of */
 	uint64_t timed_out;
@@ -91,6 +91,9 @@ int entry_limit(struct ctl *ctl, const json_t *conf, json_t **ret_params, struct
  * has stopped in part. */
 void entry_look(struct entry *e);
 
+#define ENTRY_HOLDER_MAX 80
+/* Who has the oldest request of an open disk: "its medium", "its function 'NAME'". */
+void entry_holder(const struct entry *e, const struct disk_stats *st, char *ret, size_t len);
 /* What `disk requests` answers: a new reference. */
 json_t *entry_requests(const struct entry *e);
 /* "running" and its like. */

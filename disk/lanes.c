@@ -132,6 +132,24 @@ static void add_stats(struct lane_stats *to, const struct lane_stats *s)
 	to->timed_out += stat_get(&s->timed_out);
 }
 
+static enum disk_place place_of(const struct lane *l, const struct req *r)
+{
+	if (r->flags & REQ_F_AGAIN)
+		return DISK_AT_DOOR;
+	return r->flags & REQ_F_UP || r->step < l->nstep ? DISK_AT_STEP : DISK_AT_MEDIUM;
+}
+
+/* The step that has the oldest request of @l, or -1. */
+static int oldest_step(const struct lane *l)
+{
+	const struct req *r;
+
+	if (list_empty(&l->inflight) || (l->guard && l->guard->norphan))
+		return -1;
+	r = list_first(&l->inflight, struct req, link);
+	return place_of(l, r) == DISK_AT_STEP ? r->step : -1;
+}
+
 struct lane_look {
 	const struct lane *lane;
 	struct disk_stats *into;
@@ -143,7 +161,12 @@ static void look_at_lane(void *arg)
 	const struct lane *l = look->lane;
 	struct disk_stats *s = look->into;
 
-	s->oldest_ns = max_u64(s->oldest_ns, lane_oldest_ns(l));
+	uint64_t oldest_ns = lane_oldest_ns(l);
+
+	if (oldest_ns > s->oldest_ns) {
+		s->oldest_ns = oldest_ns;
+		s->oldest_step = oldest_step(l);
+	}
 	list_for_each(n, tmp, &l->inflight)
 		s->inflight++;
 	list_for_each(n, tmp, &l->waiting)
@@ -159,7 +182,7 @@ static void look_at_lane(void *arg)
 
 void disk_stats(struct disk *d, struct disk_stats *ret_stats)
 {
-	*ret_stats = (struct disk_stats){ 0 };
+	*ret_stats = (struct disk_stats){ .oldest_step = -1 };
 	pthread_mutex_lock(&d->lock);
 	ret_stats->stopped = d->stopped;
 	add_stats(&ret_stats->lanes, &d->past);
@@ -207,14 +230,9 @@ static void list_one(struct listing *all, const struct req *r)
 	const struct lane *l = all->lane;
 	struct disk_request *row = next_row(all, r, r->taken_ticks);
 
-	if (r->flags & REQ_F_AGAIN) {
-		row->place = DISK_AT_DOOR;
-	} else if (r->flags & REQ_F_UP || r->step < l->nstep) {
-		row->place = DISK_AT_STEP;
+	row->place = place_of(l, r);
+	if (row->place == DISK_AT_STEP)
 		row->step = l->step[r->step].ops->kind;
-	} else {
-		row->place = DISK_AT_MEDIUM;
-	}
 }
 
 static void list_lane(void *arg)

@@ -15,6 +15,32 @@ static json_t *num(uint64_t v)
 	return json_integer((json_int_t)v);
 }
 
+void entry_holder(const struct entry *e, const struct disk_stats *st, char *ret, size_t len)
+{
+	const json_t *f = json_array_get(json_object_get(e->conf, "function"),
+					 (size_t)st->oldest_step);
+
+	if (!f)
+		snprintf(ret, len, "its medium");
+	else if (ctl_str(f, "name"))
+		snprintf(ret, len, "its function '%s'", ctl_str(f, "name"));
+	else
+		snprintf(ret, len, "its function %s", ctl_str(f, "kind"));
+}
+
+/* The oldest request has been there for too long. */
+static void say_age(const struct entry *e, const struct disk_stats *st, char *ret_why, size_t len)
+{
+	char age[16], holder[ENTRY_HOLDER_MAX];
+
+	entry_holder(e, st, holder, sizeof(holder));
+	format_ns(st->oldest_ns, age);
+	if (st->oldest_step < 0)
+		snprintf(ret_why, len, "its oldest request is %s old", age);
+	else
+		snprintf(ret_why, len, "its oldest request is %s old, and %s has it", age, holder);
+}
+
 /* What is wrong with an open disk, in one word: the worst that is true; and why. */
 static const char *health(const struct entry *e, const struct disk_stats *st,
 			  const struct front_info *front, const json_t *medium, char *ret_why,
@@ -22,11 +48,12 @@ static const char *health(const struct entry *e, const struct disk_stats *st,
 {
 	uint64_t timeout_ns = entry_care(e->conf).timeout_ns;
 	const char *state = ctl_str(medium, "state");
-	char age[16];
+	char age[16], holder[ENTRY_HOLDER_MAX];
 
 	*ret_why = '\0';
 	if (e->closing) {
-		snprintf(ret_why, len, "its medium has not ended %llu requests, the oldest %s old",
+		entry_holder(e, st, holder, sizeof(holder));
+		snprintf(ret_why, len, "%s has not ended %llu requests, the oldest %s old", holder,
 			 (unsigned long long)st->inflight, format_ns(st->oldest_ns, age));
 		return "closing";
 	}
@@ -47,11 +74,11 @@ static const char *health(const struct entry *e, const struct disk_stats *st,
 		return "stalled";
 	}
 	if (st->overdue || (timeout_ns && st->oldest_ns > timeout_ns)) {
-		snprintf(ret_why, len, "its oldest request is %s old", age);
+		say_age(e, st, ret_why, len);
 		return "stalled";
 	}
 	if (timeout_ns && st->oldest_ns > timeout_ns / SLOW_PART) {
-		snprintf(ret_why, len, "its oldest request is %s old", age);
+		say_age(e, st, ret_why, len);
 		return "slow";
 	}
 	for (unsigned i = 0; i < front->nqueue; i++) {
@@ -225,7 +252,7 @@ json_t *entry_show(const struct entry *e, bool all)
 	} else {
 		struct disk_stats st;
 		struct front_info *f = calloc(1, sizeof(*f));
-		char why[120];
+		char why[160];
 
 		if (!f) {
 			json_decref(medium);

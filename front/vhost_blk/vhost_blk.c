@@ -310,7 +310,7 @@ static int vhost_blk_move(struct front *front, struct poller *const *poller, uns
 		snprintf(ret_why, room, "%s", f->move_why);
 	} else {
 		snprintf(ret_why, room, "%s",
-			 "its front is held up by its guest's VMM or its medium");
+			 "its front is held up by its guest's VMM, its medium or a function");
 	}
 	if (err) {
 		/* those that have moved return when the thread comes to it */

@@ -154,7 +154,7 @@ static void gives_up_on_a_front_that_is_held_up(void **state)
 	assert_true(sock >= 0);
 	sem_wait(&come);
 	assert_int_equal(move(&h, 80, why, sizeof(why)), -EBUSY);
-	assert_string_equal(why, "its front is held up by its guest's VMM or its medium");
+	assert_string_equal(why, "its front is held up by its guest's VMM, its medium or a function");
 	sem_post(&go_on);
 	/* what was given up is done with, and the next one counts */
 	assert_true(house_serves(sock));
