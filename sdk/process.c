@@ -105,12 +105,15 @@ static int process_take(struct pfn *p, struct arrival *ret)
 		ret->m.kind = htole16(FN_KICK);
 		return 1;
 	}
-	bool has_all = le16toh(ret->m.kind) == FN_DISK && nfd == FDS;
+	bool is_disk = le16toh(ret->m.kind) == FN_DISK;
 
-	if (!has_all)
-		close_all(fds, nfd);
-	/* descriptors for which a program has no room do not come */
-	ret->err = has_all ? map_disk(ret, fds) : EMFILE;
+	if (is_disk && nfd == FDS) {
+		ret->err = map_disk(ret, fds);
+		return 1;
+	}
+	close_all(fds, nfd);
+	if (is_disk)
+		ret->err = EMFILE; /* descriptors for which a program has no room do not come */
 	return 1;
 }
 
