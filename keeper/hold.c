@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include "keeper/filter.h"
 
 #define STACK_B (64 * KIB)
+#define HOLD_NICE 10 /* a tenth of an ordinary process's share */
 
 static struct {
 	int fd;
@@ -47,7 +49,6 @@ static int run(void *arg)
 int hold_start(int fd)
 {
 	static char stack[STACK_B] __attribute__((aligned(16)));
-	struct sched_param idle = { 0 };
 
 	hold.fd = fd;
 	pid_t pid = clone(run, stack + sizeof(stack), CLONE_VM | CLONE_PARENT, NULL);
@@ -56,9 +57,11 @@ int hold_start(int fd)
 	/* pairs with the release in run() */
 	while (!err && !__atomic_load_n(&hold.done, __ATOMIC_ACQUIRE))
 		syscall(SYS_futex, &hold.done, FUTEX_WAIT, 0, NULL);
-	/* not before: on a busy machine an idle process may take seconds to set itself up */
+	/* Not before: it would set itself up late. And not of the idle class: such a process may
+	 * wait a second for each other one that wants its CPU, with the guests' memory, and perhaps
+	 * with a lock of a file that the next worker maps, too. */
 	if (!err)
-		sched_setscheduler(pid, SCHED_IDLE, &idle);
+		setpriority(PRIO_PROCESS, (id_t)pid, HOLD_NICE);
 	fd_close(fd);
 	return err ? err : hold.done < 0 ? hold.done : 0;
 }

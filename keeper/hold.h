@@ -7,7 +7,7 @@
  */
 #pragma once
 
-/* Starts it, a child of the keeper. It ends, and takes the memory down at idle priority, when no
+/* Starts it, a child of the keeper. It ends, and takes the memory down at a low priority, when no
  * process has the other end of the pipe @fd open any more. Ownership: @fd is taken. Context: the
  * only thread, before filter_enter(). Return: 0; -errno: the worker goes on without. */
 int hold_start(int fd);
