@@ -58,8 +58,8 @@ int hold_start(int fd)
 	while (!err && !__atomic_load_n(&hold.done, __ATOMIC_ACQUIRE))
 		syscall(SYS_futex, &hold.done, FUTEX_WAIT, 0, NULL);
 	/* Not before: it would set itself up late. And not of the idle class: such a process may
-	 * wait a second for each other one that wants its CPU, with the guests' memory, and perhaps
-	 * with a lock of a file that the next worker maps, too. */
+	 * wait a second for each other one that wants its CPU, and the next worker for what it has
+	 * in the kernel meanwhile: 64 disks paused twice as long. */
 	if (!err)
 		setpriority(PRIO_PROCESS, (id_t)pid, HOLD_NICE);
 	fd_close(fd);
