@@ -28,13 +28,6 @@ static int peek_off(int sock)
 	return getsockopt(sock, SOL_SOCKET, SO_PEEK_OFF, &off, &len) ? -errno : off;
 }
 
-/* To be asked before each sleep: whoever has taken the wake-up may have done so for something else.
- * Relaxed: the wake-up itself orders it. */
-static bool must_stop(const struct session *s)
-{
-	return __atomic_load_n(&s->f->todo, __ATOMIC_RELAXED) & VHOST_BLK_STOP;
-}
-
 /* What the front has to do besides, while it waits for the front end. Return: 0; -errno: the
  * connection must end. */
 static int look_around(struct session *s, bool is_woken)
@@ -70,7 +63,7 @@ static int wait_more(struct session *s, int *edge)
 		    epoll_ctl(*edge, EPOLL_CTL_ADD, s->f->wake_fd, &wake))
 			return -errno;
 	}
-	if (must_stop(s))
+	if (vhost_blk_must_stop(s->f))
 		return -EPIPE;
 	int n = epoll_wait(*edge, got, ARRAY_SIZE(got), patience_ms(s));
 	bool is_woken = false;
@@ -88,7 +81,7 @@ static int wait_room(struct session *s)
 			       { .fd = s->f->wake_fd, .events = POLLIN } };
 
 	for (;;) {
-		if (must_stop(s))
+		if (vhost_blk_must_stop(s->f))
 			return -EPIPE;
 		if (poll(w, 2, patience_ms(s)) < 0 && errno != EINTR)
 			return -errno;

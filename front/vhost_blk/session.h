@@ -46,6 +46,14 @@ struct vhost_blk {
  * front's thread. Return: 0; -ENOTRECOVERABLE: the connection must end, for move_why. */
 int vhost_blk_do(struct vhost_blk *f);
 
+/* Whether the front is to stop. Asked before each sleep: whoever has taken the wake-up may have
+ * done so for something else. Relaxed: the wake-up itself orders it. Context: the front's
+ * thread. */
+static inline bool vhost_blk_must_stop(const struct vhost_blk *f)
+{
+	return __atomic_load_n(&f->todo, __ATOMIC_RELAXED) & VHOST_BLK_STOP;
+}
+
 /* A queue of a connection. It runs when all that it needs is there. */
 struct session_queue {
 	struct vq vq;

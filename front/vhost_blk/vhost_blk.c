@@ -220,7 +220,8 @@ static void serve_once(struct vhost_blk *f)
 		{ .fd = may_talk ? s->backend.fd : -1, .events = POLLIN },
 	};
 
-	if (poll(w, ARRAY_SIZE(w), timeout_ms(at_ns, pause)) < 0)
+	/* going on may have waited for the front end, and taken the wake-up */
+	if (vhost_blk_must_stop(f) || poll(w, ARRAY_SIZE(w), timeout_ms(at_ns, pause)) < 0)
 		return;
 	if (w[0].revents)
 		end_after(f, vhost_blk_do(f), NULL);
@@ -250,7 +251,7 @@ static void *serve(void *arg)
 		begin(f, f->conf.conn_fd);
 	else
 		take_over(f);
-	while (!(__atomic_load_n(&f->todo, __ATOMIC_RELAXED) & VHOST_BLK_STOP)) {
+	while (!vhost_blk_must_stop(f)) {
 		serve_once(f);
 		if (f->conf.conn_fd >= 0 && !f->session) {
 			if (f->conf.ended)
@@ -276,7 +277,7 @@ static void tell(struct vhost_blk *f, unsigned what)
 {
 	static const uint64_t one = 1;
 
-	/* release: pairs with the acquire in handle_todo() */
+	/* release: pairs with the acquire in vhost_blk_do() */
 	__atomic_fetch_or(&f->todo, what, __ATOMIC_RELEASE);
 	(void)!write(f->wake_fd, &one, sizeof(one));
 }
